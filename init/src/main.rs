@@ -1,0 +1,2 @@
+//! placeholder until init lands
+fn main() {}

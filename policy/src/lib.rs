@@ -1,0 +1,28 @@
+//! The policy language of Lazaret and its judge.
+//!
+//! Everything here is pure: no sockets, no clock, no runtime. The gateway, the init container,
+//! the command line and other bindings share it, so that all of them decide alike.
+//!
+//! The files read in the order in which a policy and then a payload meet them:
+//! a file ([`source`], [`file`]) is compiled ([`compile`]) into a typed [`Policy`] ([`rule`],
+//! [`exchange`], [`contract`]); a payload is judged by its contract ([`judge`]), which ends in a
+//! release or in violations with exactly one [`Reason`] each.
+
+pub mod compile;
+pub mod contract;
+pub mod diagnostic;
+pub mod exchange;
+pub mod file;
+pub mod judge;
+mod openness;
+pub mod reason;
+pub mod rule;
+pub mod source;
+pub mod value;
+
+pub use compile::{Bundle, load};
+pub use contract::Contract;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use exchange::Exchange;
+pub use reason::Reason;
+pub use rule::{Action, Direction, EgressRule, Host, IngressRule, Mode, Policy};

@@ -1,0 +1,167 @@
+//! Why something was refused: a closed list with stable codes. The code is what scripts, metrics,
+//! audit records and problem documents carry; it never changes its meaning.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($( $(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $text:literal; )+) => {
+        /// Why something was refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $( #[doc = $text] $(#[$doc])* $variant, )+ }
+
+        impl Reason {
+            /// Every reason there is, in the order of an exchange.
+            pub const ALL: &'static [Reason] = &[ $( Reason::$variant, )+ ];
+
+            /// The stable kebab-case code.
+            pub const fn code(self) -> &'static str {
+                match self { $( Reason::$variant => $code, )+ }
+            }
+
+            /// The HTTP status of a refusal towards the sender of the refused message.
+            /// A refused *response* is always answered with 502: see [`Reason::response_status`].
+            pub const fn status(self) -> u16 {
+                match self { $( Reason::$variant => $status, )+ }
+            }
+
+            /// One sentence for people. Fixed text: it never holds a value of the payload.
+            pub const fn text(self) -> &'static str {
+                match self { $( Reason::$variant => $text, )+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // The connection.
+    OriginalDestinationUnknown = "original-destination-unknown", 502,
+        "The kernel does not tell where this connection was meant to go.";
+    GatewayAddress = "gateway-address", 403,
+        "The connection leads to the gateway itself.";
+    DestinationNotAllowed = "destination-not-allowed", 403,
+        "No egress rule of the policy allows this address and port.";
+    PortNotAllowed = "port-not-allowed", 403,
+        "No ingress rule of the policy opens this port.";
+    SourceNotAllowed = "source-not-allowed", 403,
+        "No ingress rule of the policy allows callers from this address.";
+    ConnectionLimit = "connection-limit", 503,
+        "The gateway has as many connections as it may have.";
+    Draining = "draining", 503,
+        "The gateway is shutting down.";
+    PolicyChanged = "policy-changed", 403,
+        "The policy no longer allows this connection.";
+    ProtocolTls = "protocol-tls", 403,
+        "The connection speaks TLS, which this rule cannot inspect.";
+    ProtocolUnknown = "protocol-unknown", 403,
+        "The connection does not speak HTTP/1 or HTTP/2, and the rule inspects HTTP.";
+    ProtocolTimeout = "protocol-timeout", 408,
+        "The client did not say in time what protocol it speaks.";
+
+    // The head of a message.
+    HttpMalformed = "http-malformed", 400,
+        "The message is not well-formed HTTP.";
+    HeadTimeout = "head-timeout", 408,
+        "The head of the message did not arrive in time.";
+    HeadTooLarge = "head-too-large", 431,
+        "The head of the message is larger than allowed.";
+    FramingAmbiguous = "framing-ambiguous", 400,
+        "The length of the message body is stated in more than one way, or in an unknown one.";
+    ConnectNotAllowed = "connect-not-allowed", 405,
+        "CONNECT is never allowed: what follows it could not be inspected.";
+    UpgradeNotAllowed = "upgrade-not-allowed", 403,
+        "Upgrade is never allowed: what follows it could not be inspected.";
+    ExpectationNotAllowed = "expectation-not-allowed", 417,
+        "Only the expectation 100-continue is known.";
+    HostMissing = "host-missing", 400,
+        "The request names no host, or more than one.";
+    HostMismatch = "host-mismatch", 421,
+        "The host that the request names is not where the connection leads.";
+    HostNotAllowed = "host-not-allowed", 403,
+        "No rule of the policy allows this host on this port.";
+    PathNotAllowed = "path-not-allowed", 403,
+        "No exchange of the rule has this path.";
+    MethodNotAllowed = "method-not-allowed", 405,
+        "No exchange of the rule has this method on this path.";
+    ParameterInvalid = "parameter-invalid", 403,
+        "A path parameter is not one of the values that the policy allows.";
+    QueryNotAllowed = "query-not-allowed", 403,
+        "The query holds a parameter that the policy does not list, or one twice.";
+    QueryInvalid = "query-invalid", 403,
+        "A query parameter is not one of the values that the policy allows.";
+    HeaderInvalid = "header-invalid", 403,
+        "A listed header is not one of the values that the policy allows, or is there twice.";
+    HeaderNotAllowed = "header-not-allowed", 403,
+        "The message has a header that changes its meaning and that the policy does not list.";
+    StatusNotAllowed = "status-not-allowed", 502,
+        "The response has a status that the policy does not list.";
+
+    // The body.
+    BodyNotAllowed = "body-not-allowed", 403,
+        "The exchange has no contract for a body, and the message has one.";
+    BodyTooLarge = "body-too-large", 413,
+        "The body is larger than the contract allows.";
+    BodyTimeout = "body-timeout", 408,
+        "The body did not arrive in time.";
+    BodyIncomplete = "body-incomplete", 400,
+        "The body ended early or could not be read.";
+    ContentEncoding = "content-encoding", 415,
+        "The body is encoded; only identity can be judged.";
+    MediaType = "media-type", 415,
+        "The media type is not the one of the contract.";
+    JsonEncoding = "json-encoding", 422,
+        "The body is not UTF-8 without a byte order mark (RFC 7493 section 2.1).";
+    JsonSyntax = "json-syntax", 422,
+        "The body is not well-formed JSON (RFC 8259).";
+    JsonTrailingBytes = "json-trailing-bytes", 422,
+        "There is something behind the JSON value.";
+    JsonDuplicateKey = "json-duplicate-key", 422,
+        "An object has the same member name twice (RFC 7493 section 2.3).";
+    JsonSurrogate = "json-surrogate", 422,
+        "A string holds half of a surrogate pair (RFC 7493 section 2.1).";
+    JsonNumber = "json-number", 422,
+        "A number is not exactly what an IEEE 754 double holds (RFC 7493 section 2.2).";
+    JsonDepth = "json-depth", 422,
+        "Objects and arrays are nested deeper than the contract allows.";
+    SchemaMismatch = "schema-mismatch", 422,
+        "The body does not fit the schema of the contract.";
+
+    // The other side, and ourselves.
+    UpstreamUnresolved = "upstream-unresolved", 502,
+        "The name of the destination could not be resolved.";
+    UpstreamAddressNotAllowed = "upstream-address-not-allowed", 502,
+        "The name of the destination resolves to an address that the policy does not allow.";
+    UpstreamUnreachable = "upstream-unreachable", 502,
+        "The destination could not be connected to.";
+    UpstreamTimeout = "upstream-timeout", 504,
+        "The destination did not answer in time.";
+    UpstreamProtocol = "upstream-protocol", 502,
+        "The destination's answer is not well-formed HTTP.";
+    AuditUnavailable = "audit-unavailable", 503,
+        "The audit record could not be written, so nothing may be released.";
+    Internal = "internal", 500,
+        "The gateway failed; nothing was released.";
+}
+
+impl Reason {
+    /// The HTTP status when the refused message was a response: the caller learns that the
+    /// gateway would not pass it on, and why by code only (RFC 9110 §15.6.3).
+    pub const fn response_status(self) -> u16 {
+        match self {
+            Reason::AuditUnavailable => 503,
+            Reason::UpstreamTimeout => 504,
+            Reason::Internal => 500,
+            _ => 502,
+        }
+    }
+
+    /// The reason with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| r.code() == code)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
