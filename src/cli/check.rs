@@ -1,0 +1,73 @@
+//! `lazaret check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lazaret_policy::{Diagnostics, Policy, Severity, load};
+use serde_json::json;
+
+use super::{EX_USAGE, Output, complain, print, print_json};
+
+/// Arguments of `lazaret check`.
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The policy file
+    file: PathBuf,
+
+    /// For people or for scripts
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) fn check(args: &CheckArgs) -> u8 {
+    let (policy, findings) = match load(&args.file) {
+        Ok((policy, warnings)) => (Some(policy), warnings),
+        Err(errors) => (None, errors),
+    };
+    let code = if policy.is_some() { 0 } else { EX_USAGE };
+    match args.output {
+        Output::Json => print_json(&json!({
+            "ok": policy.is_some(),
+            "digest": policy.as_ref().map(|policy| &*policy.digest),
+            "diagnostics": findings,
+        })),
+        Output::Text => {
+            if !findings.is_empty() {
+                complain(&findings.to_string());
+            }
+            match policy {
+                Some(policy) => print(&summary(&policy, &findings)),
+                None => complain(&count(&findings)),
+            }
+        }
+    }
+    code
+}
+
+fn summary(policy: &Policy, warnings: &Diagnostics) -> String {
+    let warned = match warnings.len() {
+        0 => String::new(),
+        1 => ", 1 warning".into(),
+        n => format!(", {n} warnings"),
+    };
+    format!(
+        "{}: ok: {} egress and {} ingress rules, {} contracts, {}{warned}\nsha256 {}\n",
+        policy.name,
+        policy.egress.len(),
+        policy.ingress.len(),
+        policy.contracts.len(),
+        policy.mode.as_str(),
+        policy.digest,
+    )
+}
+
+fn count(findings: &Diagnostics) -> String {
+    let errors = findings
+        .iter()
+        .filter(|f| f.severity == Severity::Error)
+        .count();
+    match errors {
+        1 => "1 error: the policy does not load".into(),
+        n => format!("{n} errors: the policy does not load"),
+    }
+}

@@ -1,0 +1,13 @@
+//! HTTP inside an inspected connection, in the order of an exchange: [`serve`] the connection,
+//! [`gate`] the head, read the [`body`], judge and [`exchange`], [`forward`] what may leave,
+//! [`respond`] with what came back or with the refusal. [`case`] keeps the record of it all.
+
+pub mod body;
+pub mod case;
+pub mod egress;
+pub mod forward;
+pub mod gate;
+pub mod ingress;
+pub mod payload;
+pub mod respond;
+pub mod serve;

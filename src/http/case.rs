@@ -1,0 +1,265 @@
+//! The record of one exchange: exactly one verdict, written before anything is released, however
+//! the exchange ends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::Response;
+use hyper::http::request::Parts;
+use lazaret_policy::{Contract, Direction, Exchange, Mode, Policy, Reason};
+use sha2::{Digest as _, Sha256};
+
+use crate::addr::{OrigDst, UpstreamAddr};
+use crate::audit::{self, Digest, Kind, Record, Text, Verdict};
+use crate::connection::Conn;
+use crate::http::payload::Payload;
+use crate::http::respond::{self, Refusal};
+use crate::metrics::ExchangeLabels;
+use crate::worker::Worker;
+
+/// How long a record may take to be written. A disk that hangs must not hold every exchange.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One exchange, from its head to its verdict.
+pub struct Case {
+    worker: Rc<Worker>,
+    direction: Direction,
+    mode: Mode,
+    started: Instant,
+    record: Record,
+    rule: Option<Arc<str>>,
+    contract: Option<Arc<str>>,
+    verdict: Option<(Verdict, Option<Reason>)>,
+    bytes: u64,
+}
+
+impl Case {
+    /// Begins with the head of a request.
+    pub fn new(worker: Rc<Worker>, conn: &Conn, policy: &Policy, head: &Parts) -> Self {
+        let mut record = Record::new(Kind::Exchange);
+        record.direction = Some(conn.direction);
+        record.client = Some(conn.client.get());
+        record.destination = conn.to.map(OrigDst::get);
+        record.method = Some(Text::method(head.method.as_str()));
+        record.policy = Some(Arc::clone(&policy.digest));
+        Self {
+            worker,
+            direction: conn.direction,
+            mode: policy.mode,
+            started: Instant::now(),
+            record,
+            rule: None,
+            contract: None,
+            verdict: None,
+            bytes: 0,
+        }
+    }
+
+    /// Whether refusals are only recorded.
+    pub fn observes(&self) -> bool {
+        self.mode == Mode::Observe
+    }
+
+    /// Notes the rule.
+    pub fn rule(&mut self, name: &Arc<str>) {
+        self.record.rule = Some(name.into());
+        self.rule = Some(Arc::clone(name));
+    }
+
+    /// Notes the exchange.
+    pub fn exchange(&mut self, exchange: &Exchange) {
+        self.record.exchange = Some((&exchange.label).into());
+    }
+
+    /// Notes the contract that a body is judged by.
+    pub fn contract(&mut self, contract: &Contract) {
+        self.record.contract = Some((&contract.name).into());
+        self.contract = Some(Arc::clone(&contract.name));
+    }
+
+    /// Notes where the exchange is carried on.
+    pub fn upstream(&mut self, to: UpstreamAddr) {
+        self.record.upstream = Some(to.get());
+    }
+
+    /// Notes how many fields of the head that leaves were left out.
+    pub fn dropped_fields(&mut self, n: usize) {
+        if n > 0 {
+            self.record.dropped_headers = u32::try_from(n).ok();
+        }
+    }
+
+    /// Notes the size of the judged body as it came.
+    pub fn received(&mut self, bytes: usize) {
+        self.record.bytes_in = Some(bytes as u64);
+        self.bytes = bytes as u64;
+    }
+
+    /// Judges a body.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn judge(
+        &mut self,
+        contract: &Contract,
+        body: &[u8],
+    ) -> Result<Vec<u8>, Vec<lazaret_policy::judge::Violation>> {
+        let started = Instant::now();
+        let judged = contract.judge_body(body);
+        self.worker
+            .shared
+            .metrics
+            .judgement(started.elapsed().as_secs_f64());
+        judged.inspect_err(|violations| self.violations(contract, violations))
+    }
+
+    /// Notes what is wrong with a body, without what its sender chose to call it.
+    pub fn violations(
+        &mut self,
+        contract: &Contract,
+        violations: &[lazaret_policy::judge::Violation],
+    ) {
+        self.record.violations = violations
+            .iter()
+            .map(|violation| audit::Violation {
+                reason: violation.reason,
+                pointer: contract.redact_pointer(&violation.pointer).into(),
+                keyword: violation.keyword.clone().map(Text::from),
+            })
+            .collect();
+    }
+
+    /// Writes that a message is released. Only after this may a byte of it leave.
+    ///
+    /// # Errors
+    /// The record could not be written: nothing may leave.
+    pub async fn release(
+        &mut self,
+        body: Option<&[u8]>,
+        status: Option<u16>,
+    ) -> Result<(), Reason> {
+        if self.verdict.is_some() {
+            // Only observed: the refusal is on record already.
+            return Ok(());
+        }
+        if let Some(body) = body {
+            self.record.bytes_out = Some(body.len() as u64);
+            self.record.body_sha256 = Some(Digest(Sha256::digest(body).into()));
+            self.bytes = body.len() as u64;
+        }
+        self.record.verdict = Some(Verdict::Released);
+        self.record.enforced = Some(!self.observes());
+        self.record.status = status;
+        self.write().await?;
+        self.verdict = Some((Verdict::Released, None));
+        Ok(())
+    }
+
+    /// Writes that a message is refused, and gives the answer that says so.
+    pub async fn refuse(mut self, refusal: Refusal) -> Response<Payload> {
+        let refusal = match self.verdict {
+            // After a release this tells what became of it; it does not take it back.
+            Some((Verdict::Released, _)) => {
+                self.outcome(&refusal).await;
+                refusal
+            }
+            // Only observed, and then the other side failed.
+            Some(_) => refusal,
+            None => self.record_refusal(refusal, true).await,
+        };
+        respond::refusal(&refusal, self.direction, self.rule.as_deref())
+    }
+
+    /// Writes that a message would be refused if the policy were enforced.
+    ///
+    /// # Errors
+    /// The record could not be written: nothing may leave.
+    pub async fn observe(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        let written = self.record_refusal(refusal.clone(), false).await;
+        if written.reason == refusal.reason {
+            Ok(())
+        } else {
+            Err(written)
+        }
+    }
+
+    async fn record_refusal(&mut self, mut refusal: Refusal, enforced: bool) -> Refusal {
+        self.record.verdict = Some(Verdict::Refused);
+        self.record.enforced = Some(enforced);
+        self.record.reason = Some(refusal.reason);
+        self.record.status = enforced.then(|| refusal.status());
+        self.verdict = Some((Verdict::Refused, Some(refusal.reason)));
+        tracing::info!(
+            direction = self.direction.as_str(),
+            rule = self.rule.as_deref(),
+            reason = refusal.reason.code(),
+            enforced,
+            "refused"
+        );
+        if let Err(reason) = self.write().await {
+            refusal = Refusal {
+                reason,
+                violations: Vec::new(),
+                ..refusal
+            };
+            self.verdict = Some((Verdict::Refused, Some(reason)));
+        }
+        refusal
+    }
+
+    async fn outcome(&mut self, refusal: &Refusal) {
+        self.record.kind = Kind::Outcome;
+        self.record.verdict = None;
+        self.record.reason = Some(refusal.reason);
+        self.record.status = Some(refusal.status());
+        // The release stands on record already; a log that fails now is seen by the next one.
+        let _ = self.write().await;
+    }
+
+    async fn write(&mut self) -> Result<(), Reason> {
+        self.record.duration_us = Some(micros(self.started));
+        let appending = self.worker.shared.audit.append(&self.record);
+        let written = tokio::time::timeout(AUDIT_TIMEOUT, appending).await;
+        let error: &dyn std::fmt::Display = match &written {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(elapsed) => elapsed,
+        };
+        tracing::error!(%error, "audit record not written: refused");
+        self.worker.shared.metrics.audit_failure();
+        Err(Reason::AuditUnavailable)
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        let shared = &self.worker.shared;
+        let (verdict, reason) = self.verdict.unwrap_or_else(|| {
+            // The client went away while its request was being read or carried on.
+            let reason = Reason::BodyIncomplete;
+            self.record.verdict = Some(Verdict::Refused);
+            self.record.reason = Some(reason);
+            self.record.enforced = Some(true);
+            self.record.duration_us = Some(micros(self.started));
+            if shared.audit.append_nowait(&self.record).is_err() {
+                shared.metrics.audit_failure();
+            }
+            (Verdict::Refused, Some(reason))
+        });
+        let labels = ExchangeLabels {
+            direction: self.direction,
+            rule: self.rule.as_deref().unwrap_or(""),
+            contract: self.contract.as_deref().unwrap_or(""),
+            verdict,
+            reason,
+        };
+        shared
+            .metrics
+            .exchange(labels, self.started.elapsed().as_secs_f64(), self.bytes);
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    since.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,335 @@
+//! An exchange that the pod begins: its request is what leaves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, Uri, Version};
+use lazaret_policy::exchange::choose;
+use lazaret_policy::judge::BodyHead;
+use lazaret_policy::{Action, Contract, EgressRule, Exchange, Policy, Reason};
+
+use crate::addr::UpstreamAddr;
+use crate::allow::{self, Dial, HostClaim};
+use crate::connection::Conn;
+use crate::http::body;
+use crate::http::case::Case;
+use crate::http::gate;
+use crate::http::ingress::answer;
+use crate::http::payload::Payload;
+use crate::http::respond::{Message, Refusal};
+use crate::worker::Worker;
+
+/// A request that may leave.
+struct Release<'p> {
+    to: Vec<UpstreamAddr>,
+    request: Request<Payload>,
+    /// The judged body; `None` when a rule lets the request pass unjudged.
+    body: Option<Bytes>,
+    /// `None` when a rule lets the exchange pass unjudged.
+    exchange: Option<&'p Exchange>,
+}
+
+/// Carries one exchange from its request to the head of its answer.
+pub async fn exchange(
+    worker: Rc<Worker>,
+    conn: Conn,
+    request: Request<Incoming>,
+) -> Response<Payload> {
+    let policy = worker.policy();
+    let (head, mut body) = request.into_parts();
+    let mut case = Case::new(Rc::clone(&worker), &conn, &policy, &head);
+    let mut read = Bytes::new();
+    let asked_for_head = head.method == Method::HEAD;
+    let judged = judge(
+        &worker, &policy, &conn, &mut case, &head, &mut body, &mut read,
+    )
+    .await;
+    let result = match judged {
+        Ok(Release {
+            to,
+            request,
+            body: judged,
+            exchange,
+        }) => {
+            let request = match &judged {
+                Some(_) => request,
+                // Unjudged: what has come and what still comes.
+                None => request.map(|_| Payload::relayed(read, body, None)),
+            };
+            send(&worker, &mut case, &to, conn.h2, request, judged.as_deref())
+                .await
+                .map(|answered| (answered, exchange))
+        }
+        Err(refusal) if case.observes() => {
+            let request = Request::from_parts(head, Payload::relayed(read, body, None));
+            observed(&worker, &policy, &conn, &mut case, refusal, request)
+                .await
+                .map(|answered| (answered, None))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let result = match result {
+        Ok(((response, lease), exchange)) => {
+            answer(
+                &worker,
+                &mut case,
+                exchange,
+                response,
+                lease,
+                asked_for_head,
+            )
+            .await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match result {
+        Ok(response) => response,
+        Err(refusal) => case.refuse(refusal).await,
+    }
+}
+
+async fn judge<'p>(
+    worker: &Worker,
+    policy: &'p Policy,
+    conn: &Conn,
+    case: &mut Case,
+    head: &Parts,
+    body: &mut Incoming,
+    read: &mut Bytes,
+) -> Result<Release<'p>, Refusal> {
+    gate::form(head).map_err(Refusal::request)?;
+    let claim = gate::host(head).map_err(Refusal::request)?;
+    let to = conn.to.map(|to| to.get());
+    let (rule, dial) = allow::request(policy, to, claim).map_err(Refusal::request)?;
+    case.rule(&rule.name);
+    let Action::Inspect(exchanges) = &rule.action else {
+        // A request can only get here in standalone mode, where the proxy stands for the kernel.
+        let to = resolve(worker, policy, rule, &dial)
+            .await
+            .map_err(Refusal::request)?;
+        let request = unjudged(head, &dial, conn.h2).map_err(Refusal::request)?;
+        return Ok(Release {
+            to,
+            request,
+            body: None,
+            exchange: None,
+        });
+    };
+    let path = head.uri.path();
+    let exchange = choose(exchanges, head.method.as_str(), path).map_err(Refusal::request)?;
+    case.exchange(exchange);
+    let target = exchange
+        .rebuild_target(path, head.uri.query())
+        .map_err(Refusal::request)?;
+    let (fields, dropped) =
+        gate::request_fields(&head.headers, exchange).map_err(Refusal::request)?;
+    case.dropped_fields(dropped);
+    let contract = exchange.request_body.as_deref();
+    let canonical = judge_body(worker, case, contract, head, body, read).await?;
+    let to = resolve(worker, policy, rule, &dial)
+        .await
+        .map_err(Refusal::request)?;
+    let mut request = Request::new(Payload::whole(canonical.clone()));
+    *request.method_mut() = head.method.clone();
+    address(&mut request, &target, &dial, conn.h2).map_err(Refusal::request)?;
+    if let Some(contract) = contract {
+        let value = HeaderValue::from_str(&contract.media_type);
+        let value = value.map_err(|_| Refusal::request(Reason::Internal))?;
+        request.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    request.headers_mut().extend(fields);
+    Ok(Release {
+        to,
+        request,
+        body: Some(canonical),
+        exchange: Some(exchange),
+    })
+}
+
+/// The canonical body, empty if there must be none.
+pub(super) async fn judge_body(
+    worker: &Worker,
+    case: &mut Case,
+    contract: Option<&Contract>,
+    head: &Parts,
+    body: &mut Incoming,
+    read: &mut Bytes,
+) -> Result<Bytes, Refusal> {
+    let limits = &worker.shared.settings.limits;
+    let Some(contract) = contract else {
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        // A chunked body may still turn out to be empty.
+        return match body::read(body, 0, limits.body_timeout).await {
+            Ok(_) => Ok(Bytes::new()),
+            Err(unread) => {
+                *read = unread.read;
+                Err(Refusal::request(match unread.reason {
+                    Reason::BodyTooLarge => Reason::BodyNotAllowed,
+                    other => other,
+                }))
+            }
+        };
+    };
+    case.contract(contract);
+    let refused = |violations| Refusal::body(Message::Request, violations);
+    let body_head = BodyHead {
+        content_type: gate::single(&head.headers, CONTENT_TYPE),
+        content_encoding: gate::single(&head.headers, CONTENT_ENCODING),
+    };
+    contract
+        .judge_head(body_head)
+        .map_err(|violation| refused(vec![violation]))?;
+    let max = contract.max_bytes.min(limits.max_body_bytes);
+    match body::read(body, max, limits.body_timeout).await {
+        Ok(bytes) => *read = bytes,
+        Err(unread) => {
+            *read = unread.read;
+            return Err(match unread.reason {
+                Reason::BodyTooLarge => refused(vec![contract.too_large()]),
+                other => Refusal::request(other),
+            });
+        }
+    }
+    case.received(read.len());
+    case.judge(contract, read).map(Bytes::from).map_err(refused)
+}
+
+async fn resolve(
+    worker: &Worker,
+    policy: &Policy,
+    rule: &EgressRule,
+    dial: &Dial,
+) -> Result<Vec<UpstreamAddr>, Reason> {
+    match dial {
+        Dial::Address(to) => Ok(vec![worker.resolver.address(*to)]),
+        Dial::Name(host, port) => {
+            worker
+                .resolver
+                .name(&policy.dns, &rule.to, host, *port)
+                .await
+        }
+    }
+}
+
+type Answered = (Response<Incoming>, crate::http::forward::Lease);
+
+/// Connects, writes the record, and only then sends.
+async fn send(
+    worker: &Worker,
+    case: &mut Case,
+    to: &[UpstreamAddr],
+    h2: bool,
+    request: Request<Payload>,
+    judged: Option<&[u8]>,
+) -> Result<Answered, Refusal> {
+    let lease = worker.pool.lease(to, h2).await.map_err(Refusal::request)?;
+    case.upstream(lease.to());
+    case.release(judged, None).await.map_err(Refusal::request)?;
+    let timeout = worker.shared.settings.limits.response_timeout;
+    lease
+        .send(request, timeout)
+        .await
+        .map_err(Refusal::response)
+}
+
+/// Lets a request pass that would be refused if the policy were enforced.
+async fn observed(
+    worker: &Worker,
+    policy: &Policy,
+    conn: &Conn,
+    case: &mut Case,
+    refusal: Refusal,
+    request: Request<Payload>,
+) -> Result<Answered, Refusal> {
+    case.observe(refusal).await?;
+    let (head, payload) = request.into_parts();
+    let claim = gate::host(&head).ok().flatten();
+    let rule = allow::request(policy, conn.to.map(|to| to.get()), claim.clone()).ok();
+    let (to, dial) = match (rule, conn.to, claim) {
+        (Some((rule, dial)), _, _) => (
+            resolve(worker, policy, rule, &dial)
+                .await
+                .map_err(Refusal::request)?,
+            dial,
+        ),
+        (None, Some(to), _) => (
+            vec![worker.resolver.address(to.get())],
+            Dial::Address(to.get()),
+        ),
+        (None, None, Some((HostClaim::Address(ip), port))) => {
+            let to = SocketAddr::new(ip, port);
+            (vec![worker.resolver.address(to)], Dial::Address(to))
+        }
+        // A name that no rule lists is resolved for nobody.
+        (None, None, _) => return Err(Refusal::request(Reason::UpstreamUnresolved)),
+    };
+    let request = unjudged(&head, &dial, conn.h2).map_err(Refusal::request)?;
+    send(worker, case, &to, conn.h2, request.map(|_| payload), None).await
+}
+
+/// The head as the pod sent it, without what concerns this connection alone (RFC 9110 §7.6.1).
+fn unjudged(head: &Parts, dial: &Dial, h2: bool) -> Result<Request<Payload>, Reason> {
+    const HOP_BY_HOP: &[&str] = &[
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let mut request = Request::new(Payload::empty());
+    *request.method_mut() = head.method.clone();
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    address(&mut request, target, dial, h2)?;
+    let passed = |name: &str| !HOP_BY_HOP.contains(&name);
+    for (name, value) in head
+        .headers
+        .iter()
+        .filter(|(name, _)| passed(name.as_str()))
+    {
+        request.headers_mut().append(name, value.clone());
+    }
+    Ok(request)
+}
+
+/// Writes target and host, each from what the policy says.
+pub(super) fn address(
+    request: &mut Request<Payload>,
+    target: &str,
+    dial: &Dial,
+    h2: bool,
+) -> Result<(), Reason> {
+    let host = match dial {
+        Dial::Name(host, 80) => host.as_str().to_owned(),
+        Dial::Name(host, port) => format!("{host}:{port}"),
+        Dial::Address(to) if to.port() == 80 => match to.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        },
+        Dial::Address(to) => to.to_string(),
+    };
+    if h2 {
+        *request.version_mut() = Version::HTTP_2;
+        let uri = format!("http://{host}{target}");
+        *request.uri_mut() = uri.parse::<Uri>().map_err(|_| Reason::Internal)?;
+    } else {
+        *request.uri_mut() = target.parse::<Uri>().map_err(|_| Reason::Internal)?;
+        let value = HeaderValue::from_str(&host).map_err(|_| Reason::Internal)?;
+        request.headers_mut().insert(HOST, value);
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! An exchange that a caller from outside begins: its response is what leaves.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use lazaret_policy::exchange::{ResponseBody, choose};
+use lazaret_policy::judge::BodyHead;
+use lazaret_policy::{Action, Contract, Exchange, Policy, Reason};
+
+use crate::addr::{OrigDst, UpstreamAddr};
+use crate::allow::{self, Dial};
+use crate::connection::Conn;
+use crate::http::body;
+use crate::http::case::Case;
+use crate::http::egress::{address, judge_body};
+use crate::http::forward::Lease;
+use crate::http::gate;
+use crate::http::payload::Payload;
+use crate::http::respond::{Message, Refusal};
+use crate::worker::Worker;
+
+/// Carries one exchange from its request to the head of its answer.
+pub async fn exchange(
+    worker: Rc<Worker>,
+    conn: Conn,
+    request: Request<Incoming>,
+) -> Response<Payload> {
+    let policy = worker.policy();
+    let (head, mut body) = request.into_parts();
+    let mut case = Case::new(Rc::clone(&worker), &conn, &policy, &head);
+    let result = carry(&worker, &policy, &conn, &mut case, &head, &mut body).await;
+    match result {
+        Ok(response) => response,
+        Err(refusal) => case.refuse(refusal).await,
+    }
+}
+
+async fn carry(
+    worker: &Worker,
+    policy: &Policy,
+    conn: &Conn,
+    case: &mut Case,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Result<Response<Payload>, Refusal> {
+    // What comes in is held to the policy in every mode: `observe` is about what goes out.
+    gate::form(head).map_err(Refusal::request)?;
+    gate::host(head).map_err(Refusal::request)?;
+    let to = conn
+        .to
+        .ok_or(Refusal::request(Reason::OriginalDestinationUnknown))?;
+    let rule = allow::ingress(policy, conn.client.get().ip(), to.get().port())
+        .map_err(Refusal::request)?;
+    case.rule(&rule.name);
+    let Action::Inspect(exchanges) = &rule.action else {
+        return Err(Refusal::request(Reason::PolicyChanged));
+    };
+    let path = head.uri.path();
+    let exchange = choose(exchanges, head.method.as_str(), path).map_err(Refusal::request)?;
+    case.exchange(exchange);
+    let target = exchange
+        .rebuild_target(path, head.uri.query())
+        .map_err(Refusal::request)?;
+    let (fields, _) = gate::request_fields(&head.headers, exchange).map_err(Refusal::request)?;
+    let contract = exchange.request_body.as_deref();
+    let canonical = judge_body(worker, case, contract, head, body, &mut Bytes::new()).await?;
+    let mut request = Request::new(Payload::whole(canonical));
+    *request.method_mut() = head.method.clone();
+    address(&mut request, &target, &Dial::Address(to.get()), conn.h2).map_err(Refusal::request)?;
+    if let Some(contract) = contract {
+        let value = HeaderValue::from_str(&contract.media_type);
+        let value = value.map_err(|_| Refusal::request(Reason::Internal))?;
+        request.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    request.headers_mut().extend(fields);
+    let upstream = app(worker, to);
+    let lease = worker
+        .pool
+        .lease(&[upstream], conn.h2)
+        .await
+        .map_err(Refusal::request)?;
+    case.upstream(upstream);
+    let timeout = worker.shared.settings.limits.response_timeout;
+    let (response, lease) = lease
+        .send(request, timeout)
+        .await
+        .map_err(Refusal::response)?;
+    let asked_for_head = head.method == Method::HEAD;
+    answer(
+        worker,
+        case,
+        Some(exchange),
+        response,
+        lease,
+        asked_for_head,
+    )
+    .await
+}
+
+fn app(worker: &Worker, to: OrigDst) -> UpstreamAddr {
+    let app = worker.shared.settings.standalone.app;
+    UpstreamAddr::new(app.map_or(to.get(), |app| app.address))
+}
+
+/// Judges a response and rebuilds it; in both directions. `exchange` is `None` when the exchange
+/// passes unjudged.
+pub(super) async fn answer(
+    worker: &Worker,
+    case: &mut Case,
+    exchange: Option<&Exchange>,
+    response: Response<Incoming>,
+    lease: Lease,
+    asked_for_head: bool,
+) -> Result<Response<Payload>, Refusal> {
+    let (head, mut body) = response.into_parts();
+    let Some(exchange) = exchange else {
+        let mut answer = Response::new(relayed(Bytes::new(), body, lease));
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = end_to_end(head.headers);
+        return Ok(answer);
+    };
+    let mut read = Bytes::new();
+    let no_body = asked_for_head
+        || head.status == StatusCode::NO_CONTENT
+        || head.status == StatusCode::NOT_MODIFIED;
+    match judge(worker, case, exchange, &head, &mut body, &mut read, no_body).await {
+        Ok((fields, judged)) => {
+            let payload = match judged {
+                Judged::Body(bytes) => {
+                    case.release(Some(&bytes), Some(head.status.as_u16()))
+                        .await
+                        .map_err(Refusal::response)?;
+                    if body.is_end_stream() {
+                        lease.give_back();
+                    }
+                    Payload::whole(bytes)
+                }
+                Judged::Relay => {
+                    case.release(None, Some(head.status.as_u16()))
+                        .await
+                        .map_err(Refusal::response)?;
+                    relayed(Bytes::new(), body, lease)
+                }
+            };
+            let mut answer = Response::new(payload);
+            *answer.status_mut() = head.status;
+            answer.headers_mut().extend(fields);
+            Ok(answer)
+        }
+        Err(refusal) if case.observes() => {
+            case.observe(refusal).await?;
+            let mut answer = Response::new(relayed(read, body, lease));
+            *answer.status_mut() = head.status;
+            *answer.headers_mut() = end_to_end(head.headers);
+            Ok(answer)
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+enum Judged {
+    Body(Bytes),
+    Relay,
+}
+
+async fn judge(
+    worker: &Worker,
+    case: &mut Case,
+    exchange: &Exchange,
+    head: &hyper::http::response::Parts,
+    body: &mut Incoming,
+    read: &mut Bytes,
+    no_body: bool,
+) -> Result<(gate::Passed, Judged), Refusal> {
+    let rule = &exchange.response;
+    let status = head.status.as_u16();
+    if rule
+        .statuses
+        .as_ref()
+        .is_some_and(|all| !all.contains(&status))
+    {
+        return Err(Refusal::response(Reason::StatusNotAllowed));
+    }
+    let (mut fields, dropped) =
+        gate::response_fields(&head.headers, rule).map_err(Refusal::response)?;
+    if exchange.judges_response() {
+        case.dropped_fields(dropped);
+    }
+    let contract = match &rule.body {
+        ResponseBody::Any => {
+            for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+                if let Some(value) = head.headers.get(&name) {
+                    fields.push((name, value.clone()));
+                }
+            }
+            return Ok((fields, Judged::Relay));
+        }
+        ResponseBody::None => None,
+        ResponseBody::Contract(contract) => Some(contract),
+    };
+    // The body of an error is as free as an error message: it never passes.
+    if no_body || !head.status.is_success() {
+        return Ok((fields, Judged::Body(Bytes::new())));
+    }
+    let bytes = match contract {
+        Some(contract) => {
+            let value = HeaderValue::from_str(&contract.media_type);
+            let value = value.map_err(|_| Refusal::response(Reason::Internal))?;
+            fields.insert(0, (CONTENT_TYPE, value));
+            judged_body(worker, case, contract, head, body, read).await?
+        }
+        None => {
+            let limit = worker.shared.settings.limits.body_timeout;
+            match body::read(body, 0, limit).await {
+                Ok(_) => Bytes::new(),
+                Err(unread) => {
+                    *read = unread.read;
+                    return Err(Refusal::response(match unread.reason {
+                        Reason::BodyTooLarge => Reason::BodyNotAllowed,
+                        other => other,
+                    }));
+                }
+            }
+        }
+    };
+    Ok((fields, Judged::Body(bytes)))
+}
+
+async fn judged_body(
+    worker: &Worker,
+    case: &mut Case,
+    contract: &Contract,
+    head: &hyper::http::response::Parts,
+    body: &mut Incoming,
+    read: &mut Bytes,
+) -> Result<Bytes, Refusal> {
+    case.contract(contract);
+    let limits = &worker.shared.settings.limits;
+    let refused = |violations| Refusal::body(Message::Response, violations);
+    gate::framing(&head.headers).map_err(Refusal::response)?;
+    let body_head = BodyHead {
+        content_type: gate::single(&head.headers, CONTENT_TYPE),
+        content_encoding: gate::single(&head.headers, CONTENT_ENCODING),
+    };
+    contract
+        .judge_head(body_head)
+        .map_err(|violation| refused(vec![violation]))?;
+    let max = contract.max_bytes.min(limits.max_body_bytes);
+    match body::read(body, max, limits.body_timeout).await {
+        Ok(bytes) => *read = bytes,
+        Err(unread) => {
+            *read = unread.read;
+            return Err(match unread.reason {
+                Reason::BodyTooLarge => refused(vec![contract.too_large()]),
+                other => Refusal::response(other),
+            });
+        }
+    }
+    case.received(read.len());
+    case.judge(contract, read).map(Bytes::from).map_err(refused)
+}
+
+/// A body that is passed on as it comes; a connection whose body has ended already is free.
+fn relayed(before: Bytes, body: Incoming, lease: Lease) -> Payload {
+    if body.is_end_stream() {
+        lease.give_back();
+        return Payload::whole(before);
+    }
+    Payload::relayed(before, body, Some(lease))
+}
+
+/// The fields of a response that passes unjudged, without what concerns its connection alone.
+fn end_to_end(mut headers: hyper::HeaderMap) -> hyper::HeaderMap {
+    for name in [
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "upgrade",
+        "trailer",
+    ] {
+        headers.remove(name);
+    }
+    headers
+}

@@ -1,0 +1,157 @@
+//! hyper serves the connection, told to be as strict as it can be.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lazaret_policy::{Direction, Reason};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::{self, Conn};
+use crate::http::payload::Payload;
+use crate::http::{egress, ingress};
+use crate::prefixed::Prefixed;
+use crate::worker::Worker;
+
+/// Streams of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 128;
+
+/// Runs futures of this thread for hyper.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// Serves one connection until it ends, the process drains, or a new policy no longer lets it
+/// carry exchanges.
+pub async fn serve<I>(worker: Rc<Worker>, io: Prefixed<I>, conn: Conn)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let read = io.read_counter();
+    // What had been read when the last request was answered: an end there cuts nothing off.
+    let settled = Rc::new(Cell::new(0));
+    let service = {
+        let (worker, read, settled) = (Rc::clone(&worker), Rc::clone(&read), Rc::clone(&settled));
+        service_fn(move |request| {
+            let worker = Rc::clone(&worker);
+            let (read, settled) = (Rc::clone(&read), Rc::clone(&settled));
+            async move {
+                let response = exchange(worker, conn, request).await;
+                settled.set(read.get());
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let io = TokioIo::new(io);
+    let result = if conn.h2 {
+        let serving = http2_builder(&worker).serve_connection(io, service);
+        let mut serving = pin!(serving);
+        tokio::select! {
+            result = serving.as_mut() => result,
+            () = must_end(&worker, &conn) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    } else {
+        let serving = http1_builder(&worker).serve_connection(io, service);
+        let mut serving = pin!(serving);
+        tokio::select! {
+            result = serving.as_mut() => result,
+            () = must_end(&worker, &conn) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    };
+    if let Err(error) = result {
+        let idle = read.get() == settled.get();
+        if let Some(reason) = refused_by_hyper(&error, idle) {
+            tracing::debug!(client = %conn.client, %error, "connection ended by hyper");
+            let Conn {
+                client,
+                direction,
+                to,
+                ..
+            } = conn;
+            connection::record_refusal(&worker, client, direction, to, reason).await;
+        }
+    }
+}
+
+async fn exchange(worker: Rc<Worker>, conn: Conn, request: Request<Incoming>) -> Response<Payload> {
+    match conn.direction {
+        Direction::Egress => egress::exchange(worker, conn, request).await,
+        Direction::Ingress => ingress::exchange(worker, conn, request).await,
+    }
+}
+
+fn http1_builder(worker: &Worker) -> http1::Builder {
+    let limits = &worker.shared.settings.limits;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_headers(limits.max_headers)
+        .max_buf_size(limits.max_head_bytes as usize)
+        .ignore_invalid_headers(false)
+        .allow_multiple_spaces_in_request_line_delimiters(false)
+        .half_close(false);
+    builder
+}
+
+fn http2_builder(worker: &Worker) -> http2::Builder<LocalExecutor> {
+    let limits = &worker.shared.settings.limits;
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(limits.max_head_bytes)
+        .keep_alive_interval(limits.head_timeout)
+        .keep_alive_timeout(limits.head_timeout);
+    builder
+}
+
+/// Ends when the connection must not carry further exchanges.
+async fn must_end(worker: &Worker, conn: &Conn) {
+    let mut drain = worker.shared.drain.clone();
+    let revoked = async {
+        let mut changes = worker.shared.policies.changes();
+        while changes.changed().await.is_ok() {
+            if !connection::still_inspects(worker, &worker.policy(), conn).await {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = drain.wait() => {}
+        () = revoked => {}
+    }
+}
+
+/// Why hyper refused a message before we saw it; `None` for a connection that just ended.
+fn refused_by_hyper(error: &hyper::Error, idle: bool) -> Option<Reason> {
+    if error.is_parse_too_large() {
+        Some(Reason::HeadTooLarge)
+    } else if error.is_parse() {
+        Some(Reason::HttpMalformed)
+    } else if error.is_timeout() && !idle {
+        Some(Reason::HeadTimeout)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,105 @@
+//! The only file that sets or reads socket options.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::addr::{OrigDst, UpstreamAddr};
+
+/// Connections that the kernel holds for us until we accept them.
+const BACKLOG: i32 = 4096;
+
+/// How long a silent peer stays undetected, at most.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A listening socket that shares its port with the other threads; the kernel spreads connections
+/// over them. IPv6 sockets take IPv6 only, so that an address has one form.
+///
+/// # Errors
+/// What the kernel says: the address is taken, or not ours.
+pub fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that holds an address without listening, so that a second process of our own user
+/// cannot share the port and take part of the traffic.
+///
+/// # Errors
+/// The address is taken, or not ours.
+pub fn probe_free(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())
+}
+
+/// Hands a listener to the runtime of this thread.
+///
+/// # Errors
+/// The runtime cannot register it.
+pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(listener)
+}
+
+/// Options of an accepted connection.
+///
+/// # Errors
+/// The peer has gone already.
+pub fn accepted(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// Makes closing the connection reset it.
+///
+/// # Errors
+/// The connection has gone already.
+pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO))
+}
+
+/// Where a redirected connection was meant to go (`SO_ORIGINAL_DST`). For a connection that was
+/// made straight to us this is our own address; the caller must look for that.
+///
+/// # Errors
+/// The kernel knows no such connection: it must be refused.
+pub fn original_dst(stream: &TcpStream) -> io::Result<OrigDst> {
+    let socket = SockRef::from(stream);
+    let dst = match stream.local_addr()? {
+        SocketAddr::V4(_) => socket.original_dst_v4()?,
+        SocketAddr::V6(_) => socket.original_dst_v6()?,
+    };
+    dst.as_socket()
+        .map(OrigDst::new)
+        .ok_or_else(|| io::Error::other("the original destination is no IP address"))
+}
+
+/// Connects to a destination.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn connect(to: UpstreamAddr) -> io::Result<TcpStream> {
+    let addr = to.get();
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_nodelay(true)?;
+    let stream = socket.connect(addr).await?;
+    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    Ok(stream)
+}
