@@ -42,7 +42,7 @@ check: ## Format, lints, documentation, dependencies, scripts, Dockerfile
 
 bench: ## Compare with Envoy, HAProxy and a direct connection (root or sudo)
 	scripts/setup.sh bench
-	benches/ab.sh
+	benches/compare.py
 
 setup: ## Install everything that the other targets need (root or sudo)
 	scripts/setup.sh test check bench
