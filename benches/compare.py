@@ -54,10 +54,12 @@ def redirect(outbound, inbound, uid):
 table inet peer {{
   chain out {{ type nat hook output priority -100;
     meta skuid {uid} return
-    tcp dport 8080 redirect to :{outbound} }}
+    tcp dport 8080 redirect to :{outbound}
+  }}
   chain in {{ type nat hook prerouting priority -100;
     iif lo return
-    tcp dport 8000 redirect to :{inbound} }}
+    tcp dport 8000 redirect to :{inbound}
+  }}
 }}
 """
 
@@ -187,7 +189,7 @@ def http_ok(port):
     return done.returncode == 0
 
 
-def ab(cell, requests):
+def ab(cell, requests, name):
     direction, concurrency, keep_alive = cell
     flags = ["-q", "-n", str(requests), "-c", str(concurrency)] + (["-k"] if keep_alive else [])
     if direction == "out":
@@ -198,7 +200,7 @@ def ab(cell, requests):
     out = sh(*command)
     number = lambda pattern: float(re.search(pattern, out).group(1))
     if "Non-2xx" in out or number(r"Failed requests:\s+(\d+)") > 0:
-        raise SystemExit(f"compare: {cell}: requests failed:\n{out}")
+        raise SystemExit(f"compare: {name}, {cell}: requests failed:\n{out}")
     return {
         "rps": number(r"Requests per second:\s+([\d.]+)"),
         "p50_ms": number(r"\s50%\s+(\d+)"),
@@ -238,6 +240,7 @@ def main():
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--only", help="only cells whose label has this text")
     parser.add_argument("--json", type=pathlib.Path, help="write all figures here")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of all parts")
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "target" / "release")
     args = parser.parse_args()
     if os.geteuid() != 0:
@@ -265,7 +268,7 @@ def main():
                     contestants.put_in_charge(name)
                     if name == "lazaret":
                         init_seconds.append(time.monotonic() - started)
-                    figures[name] = ab(cell, args.requests)
+                    figures[name] = ab(cell, args.requests, name)
                 # The first round warms up.
                 if number > 0:
                     results.setdefault(label(cell), []).append(figures)
@@ -277,7 +280,8 @@ def main():
     print(f"lazaret, start to ready, s: {contestants.ready_seconds:.3f}")
     if args.json:
         args.json.write_text(json.dumps({"results": results, "memory_kib": memory}, indent=1))
-    shutil.rmtree(scratch)
+    if not args.keep:
+        shutil.rmtree(scratch)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ pub struct Limits {
     pub max_body_bytes: usize,
 
     /// How long a client may take to say what protocol it speaks
-    #[arg(long, env = "LAZARET_DETECT_TIMEOUT", value_name = "TIME", default_value = "5s",
+    #[arg(long, env = "LAZARET_DETECT_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = parse_duration)]
     pub detect_timeout: Duration,
 

@@ -84,6 +84,7 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<usize> {
     local.block_on(&runtime, async move {
         let worker = Rc::new(Worker::new(shared));
         listen::serve(&worker, sockets)?;
+        tokio::task::spawn_local(Rc::clone(&worker.pool).sweep());
         let mut drain = worker.shared.drain.clone();
         drain.wait().await;
         let left = worker

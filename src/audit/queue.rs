@@ -59,7 +59,20 @@ impl Queue {
         }
     }
 
+    /// Puts an entry in and wakes the writer, if it sleeps.
     pub(super) fn push(&self, entry: Entry) -> Result<(), AuditError> {
+        if self.push_quietly(entry)? {
+            // Waking is a system call, and once is enough.
+            let wake = mem::take(&mut self.lock().asleep);
+            if wake {
+                self.filled.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an entry in without waking the writer; says whether it sleeps.
+    pub(super) fn push_quietly(&self, entry: Entry) -> Result<bool, AuditError> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(AuditError::Closed);
@@ -73,12 +86,15 @@ impl Queue {
         }
         inner.bytes = bytes;
         inner.entries.push(entry);
-        let wake = mem::take(&mut inner.asleep);
-        drop(inner);
-        if wake {
-            self.filled.notify_one();
-        }
-        Ok(())
+        Ok(inner.asleep)
+    }
+
+    /// Moves all there is to `batch`, which is empty, without waiting; says whether there was any.
+    pub(super) fn take_now(&self, batch: &mut Vec<Entry>) -> bool {
+        let mut inner = self.lock();
+        mem::swap(&mut inner.entries, batch);
+        inner.bytes = 0;
+        !batch.is_empty()
     }
 
     /// Waits until there is something, then for `window`, and moves all there is to `batch`, which

@@ -1,15 +1,23 @@
 //! The handle for those who append, and the one thread that owns the log.
 //!
-//! A caller turns its record into JSON and puts it into a queue; the thread takes all there is,
+//! A caller turns its record into JSON and puts it into a queue; whoever owns the log takes all
+//! there is,
 //! adds what chains the lines, writes them by one call, syncs once if it has to, and then tells
 //! everyone. So a batch is as large as what came in during the batch before, and a slow disk makes
 //! batches larger instead of callers slower.
+//!
+//! Writing to a file without a sync takes a few microseconds, far less than waking another thread,
+//! and on a busy machine that thread may have to wait for a processor while clients wait for it.
+//! There the caller itself owns the log for a moment, if nobody else does; if somebody does, that
+//! one finds the record in the queue before it lets go. Streams and syncs may block for long, and
+//! a caller carries other traffic too, so those are always the thread's.
 //!
 //! When a batch fails, the log is put back to where it was and everyone in it is refused. The next
 //! batch tries again, and while there is none the thread tries by itself, so that a log works
 //! again soon after the disk does. The first line then is a [`Kind::Recovery`].
 
 use std::iter::Peekable;
+use std::mem;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -37,6 +45,9 @@ pub struct AuditLog {
 
 struct Handle {
     shared: Arc<Shared>,
+    writer: Arc<Mutex<Writer>>,
+    /// Callers may write themselves.
+    inline: bool,
     durability: Durability,
     blocking_timeout: Duration,
     thread: Option<JoinHandle<()>>,
@@ -53,8 +64,8 @@ struct Writer {
     shared: Arc<Shared>,
     sink: Sink,
     head: Head,
-    window: Duration,
     broken: Option<AuditError>,
+    batch: Vec<Entry>,
     lines: Vec<u8>,
     acks: Vec<Ack>,
 }
@@ -139,11 +150,18 @@ impl AuditLog {
 
     fn submit(&self, record: &Record, ack: Ack) -> Result<(), AuditError> {
         let shared = &self.handle.shared;
-        let submitted = record
-            .to_json()
-            .and_then(|record| shared.queue.push(Entry { record, ack }));
+        let submitted = record.to_json().and_then(|record| {
+            let entry = Entry { record, ack };
+            if self.handle.inline {
+                shared.queue.push_quietly(entry).map(drop)
+            } else {
+                shared.queue.push(entry)
+            }
+        });
         if submitted.is_err() {
             shared.lost.fetch_add(1, Ordering::Relaxed);
+        } else if self.handle.inline {
+            self.handle.write_what_waits();
         }
         submitted
     }
@@ -159,14 +177,12 @@ impl AuditLog {
             shared: Arc::clone(&shared),
             sink: opened.sink,
             head: opened.head,
-            window: match settings.durability {
-                Durability::Fsync => settings.group_window,
-                Durability::None | Durability::Flush => Duration::ZERO,
-            },
             broken: None,
+            batch: Vec::new(),
             lines: Vec::new(),
             acks: Vec::new(),
         };
+        let is_file = matches!(writer.sink, Sink::File(_));
         if opened.removed > 0 {
             tracing::warn!(bytes = opened.removed, "half-written audit line removed");
             let record = Record {
@@ -175,13 +191,23 @@ impl AuditLog {
             };
             writer.write_one(record.to_json()?)?;
         }
-        let thread = thread::Builder::new()
-            .name("audit".into())
-            .spawn(move || writer.run())
-            .map_err(|error| AuditError::Thread(Arc::new(error)))?;
+        let writer = Arc::new(Mutex::new(writer));
+        let thread = {
+            let (shared, writer) = (Arc::clone(&shared), Arc::clone(&writer));
+            let window = match settings.durability {
+                Durability::Fsync => settings.group_window,
+                Durability::None | Durability::Flush => Duration::ZERO,
+            };
+            thread::Builder::new()
+                .name("audit".into())
+                .spawn(move || run(&shared, &writer, window))
+                .map_err(|error| AuditError::Thread(Arc::new(error)))?
+        };
         Ok(Self {
             handle: Arc::new(Handle {
                 shared,
+                writer,
+                inline: is_file && settings.durability == Durability::Flush,
                 durability: settings.durability,
                 blocking_timeout: settings.blocking_timeout,
                 thread: Some(thread),
@@ -200,28 +226,63 @@ impl Drop for Handle {
     }
 }
 
-impl Writer {
-    fn run(mut self) {
-        // Also on a panic: whoever waits must be refused, not wait for ever.
-        struct End(Arc<Shared>);
-        impl Drop for End {
-            fn drop(&mut self) {
-                self.0.health.store(BROKEN, Ordering::Relaxed);
-                self.0.queue.abandon();
+impl Handle {
+    /// Owns the log until the queue is empty, unless somebody else does. Whoever fails to get it
+    /// has put its record into the queue before, and the owner looks there after it has let go.
+    fn write_what_waits(&self) {
+        while let Ok(mut writer) = self.writer.try_lock() {
+            writer.drain();
+            drop(writer);
+            if self.shared.queue.len() == 0 {
+                return;
             }
         }
-        let shared = Arc::clone(&self.shared);
-        let _end = End(Arc::clone(&shared));
+        if self.writer.is_poisoned() {
+            self.shared.give_up();
+        }
+    }
+}
 
-        let mut batch = Vec::new();
-        loop {
-            let failed = shared.health.load(Ordering::Relaxed) == FAILED;
-            let patience = failed.then_some(PROBE_INTERVAL);
-            match shared.queue.take(&mut batch, patience, self.window) {
-                Work::Batch | Work::Idle => self.commit(&mut batch),
-                Work::Closed => break,
-            }
+impl Shared {
+    /// The log has failed in a way that is not understood: whoever waits is refused, for good.
+    fn give_up(&self) {
+        self.health.store(BROKEN, Ordering::Relaxed);
+        self.queue.abandon();
+    }
+}
+
+/// The thread: writes what callers do not write themselves, and tries a failed log again.
+fn run(shared: &Arc<Shared>, writer: &Mutex<Writer>, window: Duration) {
+    // Also on a panic: whoever waits must be refused, not wait for ever.
+    struct End(Arc<Shared>);
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.give_up();
         }
+    }
+    let _end = End(Arc::clone(shared));
+
+    let mut batch = Vec::new();
+    loop {
+        match shared.queue.take(&mut batch, Some(PROBE_INTERVAL), window) {
+            Work::Idle if shared.health.load(Ordering::Relaxed) != FAILED => {}
+            Work::Batch | Work::Idle => match writer.lock() {
+                Ok(mut writer) => writer.commit(&mut batch),
+                Err(_) => break,
+            },
+            Work::Closed => break,
+        }
+    }
+}
+
+impl Writer {
+    /// Writes all that is in the queue.
+    fn drain(&mut self) {
+        let mut batch = mem::take(&mut self.batch);
+        while self.shared.queue.take_now(&mut batch) {
+            self.commit(&mut batch);
+        }
+        self.batch = batch;
     }
 
     /// Writes a batch, in parts if it is large or the file gets full, and tells everyone.

@@ -143,6 +143,19 @@ impl Pool {
         }
     }
 
+    /// Closes what has been unused for too long, also at destinations that are not asked again.
+    pub async fn sweep(self: Rc<Self>) {
+        let mut every = tokio::time::interval(self.limits.pool_idle.max(Duration::from_secs(1)));
+        loop {
+            every.tick().await;
+            self.h1.borrow_mut().retain(|_, idle| {
+                idle.retain(|i| i.since.elapsed() < self.limits.pool_idle && !i.sender.is_closed());
+                !idle.is_empty()
+            });
+            self.h2.borrow_mut().retain(|_, sender| !sender.is_closed());
+        }
+    }
+
     fn leased(self: &Rc<Self>, to: UpstreamAddr, sender: Sender, used: bool) -> Lease {
         Lease {
             pool: Rc::clone(self),

@@ -30,6 +30,16 @@ const MEANINGFUL: &[&str] = &[
     "x-method-override",
 ];
 
+/// Fields that the gateway writes anew, so that their loss is not worth a note.
+const REWRITTEN: &[&str] = &[
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "host",
+    "transfer-encoding",
+];
+
 /// Fields that pass to the other side, each allowed by the policy, in its order.
 pub type Passed = Vec<(HeaderName, header::HeaderValue)>;
 
@@ -115,7 +125,6 @@ pub fn listed(
     rules: &BTreeMap<Arc<str>, TextRule>,
 ) -> Result<(Passed, usize), Reason> {
     let mut passed = Vec::new();
-    let mut known = 0;
     for (name, rule) in rules {
         let mut values = headers.get_all(&**name).iter();
         let Some(value) = values.next() else { continue };
@@ -125,9 +134,11 @@ pub fn listed(
         }
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::Internal)?;
         passed.push((name, value.clone()));
-        known += 1;
     }
-    Ok((passed, headers.len() - known))
+    let is_dropped = |name: &&HeaderName| {
+        !REWRITTEN.contains(&name.as_str()) && !rules.contains_key(name.as_str())
+    };
+    Ok((passed, headers.keys().filter(is_dropped).count()))
 }
 
 /// The request fields that pass.
