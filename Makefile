@@ -18,13 +18,17 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config 'target."cfg(unix)".runner=["sudo","--preserve-env","--"]'
 endif
 
+is_on = $(filter-out 0 no false,$(1))
+
 .PHONY: help demo test check bench setup clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Show what is released and what is refused; no root needed (TRANSPARENT=1: with real capture, as root)
-	$(CARGO) run --release $(LOCKED) --bin lazaret -- demo $(if $(filter-out 0 no false,$(TRANSPARENT)),--transparent)
+demo: ## Show what is released and what is refused; no root needed (TRANSPARENT=1: real capture, as root; KEEP=1: go on by hand)
+	$(if $(call is_on,$(TRANSPARENT)),$(CARGO) build $(LOCKED) --package lazaret-init)
+	$(CARGO) run $(LOCKED) --bin lazaret $(if $(call is_on,$(TRANSPARENT)),$(AS_ROOT)) -- \
+		demo $(if $(call is_on,$(TRANSPARENT)),--transparent) $(if $(call is_on,$(KEEP)),--keep)
 
 test: ## Install what is missing, then run all tests (root or sudo)
 	scripts/setup.sh test

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::Response;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use lazaret_policy::{Contract, Direction, Exchange, Mode, Policy, Reason};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +26,7 @@ const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Case {
     worker: Rc<Worker>,
     direction: Direction,
+    h2: bool,
     mode: Mode,
     started: Instant,
     record: Record,
@@ -46,6 +48,7 @@ impl Case {
         Self {
             worker,
             direction: conn.direction,
+            h2: conn.h2,
             mode: policy.mode,
             started: Instant::now(),
             record,
@@ -168,7 +171,12 @@ impl Case {
             Some(_) => refusal,
             None => self.record_refusal(refusal, true).await,
         };
-        respond::refusal(&refusal, self.direction, self.rule.as_deref())
+        let mut answer = respond::refusal(&refusal, self.direction, self.rule.as_deref());
+        if !self.h2 && refusal.ends_connection() {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
+        answer
     }
 
     /// Writes that a message would be refused if the policy were enforced.

@@ -201,6 +201,10 @@ impl Lease {
             let sending = self.try_send(request);
             match tokio::time::timeout_at(deadline, sending).await {
                 Err(_) => return Err(Reason::UpstreamTimeout),
+                // A switch that nobody asked for (RFC 9110 §15.2.2); hyper drops all other 1xx.
+                Ok(Ok(response)) if response.status().is_informational() => {
+                    return Err(Reason::UpstreamProtocol);
+                }
                 Ok(Ok(response)) => return Ok((response, self)),
                 Ok(Err((_, Some(unsent)))) if self.used => {
                     let h2 = matches!(self.sender, Sender::H2(_));

@@ -97,16 +97,16 @@ impl Relayed {
             return Poll::Ready(Some(Ok(Frame::data(before))));
         }
         loop {
-            return match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) if !frame.is_data() => continue,
-                Poll::Ready(None) => {
-                    if let Some(lease) = self.lease.take() {
-                        lease.give_back();
-                    }
-                    Poll::Ready(None)
-                }
-                other => other,
-            };
+            let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+            // A body of known length ends with its last byte, and is not polled again then.
+            let ended = matches!(polled, Poll::Ready(None)) || self.incoming.is_end_stream();
+            if ended && let Some(lease) = self.lease.take() {
+                lease.give_back();
+            }
+            match polled {
+                Poll::Ready(Some(Ok(frame))) if !frame.is_data() => {}
+                other => return other,
+            }
         }
     }
 }

@@ -72,6 +72,23 @@ impl Refusal {
         }
     }
 
+    /// Whether what the client sends behind the refused message must not be read as a message: it
+    /// was written for another reading of this one, or for the switch that it asked for (RFC 9112
+    /// §6.3, RFC 9931).
+    pub fn ends_connection(&self) -> bool {
+        self.message == Message::Request
+            && matches!(
+                self.reason,
+                Reason::HttpMalformed
+                    | Reason::FramingAmbiguous
+                    | Reason::ConnectNotAllowed
+                    | Reason::UpgradeNotAllowed
+                    | Reason::ExpectationNotAllowed
+                    | Reason::HostMissing
+                    | Reason::HostMismatch
+            )
+    }
+
     /// The status of the answer.
     pub fn status(&self) -> u16 {
         match self.message {

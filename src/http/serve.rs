@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -79,7 +80,7 @@ where
     };
     if let Err(error) = result {
         let idle = read.get() == settled.get();
-        if let Some(reason) = refused_by_hyper(&error, idle) {
+        if let Some(reason) = refused_by_hyper(&error, idle, conn.h2) {
             tracing::debug!(client = %conn.client, %error, "connection ended by hyper");
             let Conn {
                 client,
@@ -144,14 +145,21 @@ async fn must_end(worker: &Worker, conn: &Conn) {
 }
 
 /// Why hyper refused a message before we saw it; `None` for a connection that just ended.
-fn refused_by_hyper(error: &hyper::Error, idle: bool) -> Option<Reason> {
+fn refused_by_hyper(error: &hyper::Error, idle: bool, h2: bool) -> Option<Reason> {
+    // What ends an HTTP/2 connection is a breach of the protocol, unless the network or time did.
+    let breach = || !error.is_timeout() && !caused_by_io(error);
     if error.is_parse_too_large() {
         Some(Reason::HeadTooLarge)
-    } else if error.is_parse() {
+    } else if error.is_parse() || (h2 && breach()) {
         Some(Reason::HttpMalformed)
     } else if error.is_timeout() && !idle {
         Some(Reason::HeadTimeout)
     } else {
         None
     }
+}
+
+fn caused_by_io(error: &hyper::Error) -> bool {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .any(|cause| cause.is::<std::io::Error>())
 }
