@@ -64,11 +64,11 @@ pub fn egress(policy: &Policy, to: SocketAddr) -> EgressClass<'_> {
 ///
 /// # Errors
 /// Why no rule allows it.
-pub fn request<'p>(
-    policy: &'p Policy,
+pub fn request(
+    policy: &Policy,
     to: Option<SocketAddr>,
     claim: Option<(HostClaim, u16)>,
-) -> Result<(&'p EgressRule, Dial), Reason> {
+) -> Result<(&EgressRule, Dial), Reason> {
     let (claim, port) = match (claim, to) {
         (Some(claim), _) => claim,
         // HTTP/1.0 need not name a host (RFC 1945 §5.1.2); the address is then all there is.

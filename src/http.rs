@@ -1,5 +1,5 @@
 //! HTTP inside an inspected connection, in the order of an exchange: [`serve`] the connection,
-//! [`gate`] the head, read the [`body`], judge and [`exchange`], [`forward`] what may leave,
+//! [`gate`] the head, read the [`body`], judge what leaves ([`egress`], [`ingress`]), [`forward`] it,
 //! [`respond`] with what came back or with the refusal. [`case`] keeps the record of it all.
 
 pub mod body;
