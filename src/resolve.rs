@@ -51,7 +51,7 @@ impl Resolver {
         let pinned = dns.hosts.get(host);
         let resolved = match pinned {
             Some(pinned) => pinned.clone(),
-            None => self.ask(dns, host).await?,
+            None => Box::pin(self.ask(dns, host)).await?,
         };
         let allowed = allow::dialable(to, pinned.is_some(), &resolved);
         if allowed.is_empty() {

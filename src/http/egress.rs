@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Uri, Version};
 use lazaret_policy::exchange::choose;
@@ -64,11 +64,14 @@ pub async fn exchange(
                 .await
                 .map(|answered| (answered, exchange))
         }
-        Err(refusal) if case.observes() => {
+        // Behind a CONNECT there would be nothing to observe.
+        Err(refusal) if case.observes() && refusal.reason != Reason::ConnectNotAllowed => {
             let request = Request::from_parts(head, Payload::relayed(read, body, None));
-            observed(&worker, &policy, &conn, &mut case, refusal, request)
-                .await
-                .map(|answered| (answered, None))
+            Box::pin(observed(
+                &worker, &policy, &conn, &mut case, refusal, request,
+            ))
+            .await
+            .map(|answered| (answered, None))
         }
         Err(refusal) => Err(refusal),
     };
@@ -88,7 +91,7 @@ pub async fn exchange(
     };
     match result {
         Ok(response) => response,
-        Err(refusal) => case.refuse(refusal).await,
+        Err(refusal) => Box::pin(case.refuse(refusal)).await,
     }
 }
 
@@ -273,21 +276,8 @@ async fn observed(
     send(worker, case, &to, conn.h2, request.map(|_| payload), None).await
 }
 
-/// The head as the pod sent it, without what concerns this connection alone (RFC 9110 §7.6.1).
+/// The head as the pod sent it, without what concerns this connection alone.
 fn unjudged(head: &Parts, dial: &Dial, h2: bool) -> Result<Request<Payload>, Reason> {
-    const HOP_BY_HOP: &[&str] = &[
-        "connection",
-        "content-length",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
     let mut request = Request::new(Payload::empty());
     *request.method_mut() = head.method.clone();
     let target = head
@@ -295,12 +285,11 @@ fn unjudged(head: &Parts, dial: &Dial, h2: bool) -> Result<Request<Payload>, Rea
         .path_and_query()
         .map_or("/", |target| target.as_str());
     address(&mut request, target, dial, h2)?;
-    let passed = |name: &str| !HOP_BY_HOP.contains(&name);
-    for (name, value) in head
-        .headers
-        .iter()
-        .filter(|(name, _)| passed(name.as_str()))
-    {
+    let mut fields = gate::end_to_end(head.headers.clone());
+    // Both are written anew: from the policy, and by hyper.
+    fields.remove(HOST);
+    fields.remove(CONTENT_LENGTH);
+    for (name, value) in &fields {
         request.headers_mut().append(name, value.clone());
     }
     Ok(request)
@@ -332,4 +321,24 @@ pub(super) fn address(
         request.headers_mut().insert(HOST, value);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F, A, B, C, Fut>(_: F) -> usize
+    where
+        F: Fn(A, B, C) -> Fut,
+    {
+        size_of::<Fut>()
+    }
+
+    /// hyper moves the future of each exchange into place, so its size is paid for by every one.
+    #[test]
+    fn the_future_of_an_exchange_stays_small() {
+        let (egress, ingress) = (size(exchange), size(crate::http::ingress::exchange));
+        assert!(egress <= 5120, "egress: {egress} bytes");
+        assert!(ingress <= 5120, "ingress: {ingress} bytes");
+    }
 }

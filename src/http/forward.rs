@@ -70,7 +70,8 @@ impl Pool {
         }
         let mut failure = Reason::UpstreamUnreachable;
         for to in to {
-            match self.open(*to, h2).await {
+            // Boxed, as everything that few exchanges need: hyper moves their futures around.
+            match Box::pin(self.open(*to, h2)).await {
                 Ok(lease) => return Ok(lease),
                 Err(reason) => failure = reason,
             }
@@ -211,7 +212,8 @@ impl Lease {
                     if h2 {
                         self.pool.h2.borrow_mut().remove(&self.to);
                     }
-                    self = self.pool.clone().open(self.to, h2).await?;
+                    let pool = Rc::clone(&self.pool);
+                    self = Box::pin(pool.open(self.to, h2)).await?;
                     request = *unsent;
                 }
                 Ok(Err((error, _))) => {

@@ -40,6 +40,19 @@ const REWRITTEN: &[&str] = &[
     "transfer-encoding",
 ];
 
+/// Fields that concern one connection alone (RFC 9110 §7.6.1).
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// Fields that pass to the other side, each allowed by the policy, in its order.
 pub type Passed = Vec<(HeaderName, header::HeaderValue)>;
 
@@ -164,6 +177,22 @@ pub fn response_fields(
     response: &ResponseRule,
 ) -> Result<(Passed, usize), Reason> {
     listed(headers, &response.headers)
+}
+
+/// The fields of a message that passes unjudged, without those that concern its connection alone:
+/// the known ones, and those that `Connection` names.
+pub fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<String> = tokens(&headers, header::CONNECTION)
+        .map(str::to_owned)
+        .collect();
+    for name in HOP_BY_HOP
+        .iter()
+        .copied()
+        .chain(named.iter().map(String::as_str))
+    {
+        headers.remove(name);
+    }
+    headers
 }
 
 /// The value of a field that may stand there once. Twice counts as a value that fits nothing.

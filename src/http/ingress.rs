@@ -35,7 +35,7 @@ pub async fn exchange(
     let result = carry(&worker, &policy, &conn, &mut case, &head, &mut body).await;
     match result {
         Ok(response) => response,
-        Err(refusal) => case.refuse(refusal).await,
+        Err(refusal) => Box::pin(case.refuse(refusal)).await,
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn answer(
     let Some(exchange) = exchange else {
         let mut answer = Response::new(relayed(Bytes::new(), body, lease));
         *answer.status_mut() = head.status;
-        *answer.headers_mut() = end_to_end(head.headers);
+        *answer.headers_mut() = gate::end_to_end(head.headers);
         return Ok(answer);
     };
     let mut read = Bytes::new();
@@ -155,7 +155,7 @@ pub(super) async fn answer(
             case.observe(refusal).await?;
             let mut answer = Response::new(relayed(read, body, lease));
             *answer.status_mut() = head.status;
-            *answer.headers_mut() = end_to_end(head.headers);
+            *answer.headers_mut() = gate::end_to_end(head.headers);
             Ok(answer)
         }
         Err(refusal) => Err(refusal),
@@ -271,18 +271,4 @@ fn relayed(before: Bytes, body: Incoming, lease: Lease) -> Payload {
         return Payload::whole(before);
     }
     Payload::relayed(before, body, Some(lease))
-}
-
-/// The fields of a response that passes unjudged, without what concerns its connection alone.
-fn end_to_end(mut headers: hyper::HeaderMap) -> hyper::HeaderMap {
-    for name in [
-        "connection",
-        "keep-alive",
-        "transfer-encoding",
-        "upgrade",
-        "trailer",
-    ] {
-        headers.remove(name);
-    }
-    headers
 }

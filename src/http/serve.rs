@@ -160,6 +160,12 @@ fn refused_by_hyper(error: &hyper::Error, idle: bool, h2: bool) -> Option<Reason
 }
 
 fn caused_by_io(error: &hyper::Error) -> bool {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .any(|cause| cause.is::<std::io::Error>())
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
