@@ -44,6 +44,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Prefixed<I> {
         let result = if self.prefix.has_remaining() {
             let n = self.prefix.remaining().min(buf.remaining());
             buf.put_slice(&self.prefix.split_to(n));
+            if !self.prefix.has_remaining() {
+                // An empty rest would keep the buffer for as long as the connection lives.
+                self.prefix = Bytes::new();
+            }
             Poll::Ready(Ok(()))
         } else {
             Pin::new(&mut self.inner).poll_read(cx, buf)
