@@ -1,7 +1,8 @@
 //! From files to a [`Policy`]: reads the policy and every schema it uses, and reports all errors
 //! at once. What compiles cannot fail later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -11,11 +12,16 @@ use crate::file::PolicyFile;
 use crate::source::{Document, Place};
 use crate::{Contract, Policy};
 
+mod circles;
+mod contracts;
+mod defects;
 mod exchanges;
 mod overlap;
+mod references;
 mod rules;
 mod schemas;
 mod structure;
+mod text;
 
 pub(crate) use schemas::Schemas;
 pub use structure::policy_schema;
@@ -49,7 +55,7 @@ pub fn load_schema(
     max_depth: u16,
 ) -> Result<(Contract, Diagnostics), Diagnostics> {
     let mut files = BTreeMap::new();
-    schemas::read_closure(path, &mut files);
+    references::read_closure(path, &mut files);
     let schemas = Schemas::new(&files);
     let mut report = Report::new(path.to_owned(), Document::default());
     let contract = schemas
@@ -65,6 +71,7 @@ pub fn load_schema(
             max_depth,
             validator: parts.validator,
             known_names: parts.known_names,
+            shape: parts.shape,
         });
     report.finish(contract)
 }
@@ -80,8 +87,10 @@ impl Bundle {
         {
             let contracts = document.value.get("contracts").and_then(|c| c.as_object());
             for contract in contracts.into_iter().flat_map(|c| c.values()) {
-                if let Some(schema) = contract.get("schema").and_then(|s| s.as_str()) {
-                    schemas::read_closure(&beside(path, schema), &mut files);
+                if let Some(schema) = contract.get("schema").and_then(|s| s.as_str())
+                    && is_local(schema)
+                {
+                    references::read_closure(&beside(path, schema), &mut files);
                 }
             }
         }
@@ -95,16 +104,24 @@ impl Bundle {
     /// SHA-256 over all files, lower-case hex. File names count relative to the policy, so that a
     /// policy keeps its digest wherever it is mounted.
     pub fn digest(&self) -> String {
-        let base = self.path.parent().unwrap_or(Path::new(""));
+        let policy = references::normal(&self.path);
+        let folder = policy.parent().unwrap_or(Path::new(""));
+        let files: BTreeMap<PathBuf, _> = (self.files.iter())
+            .map(|(path, text)| {
+                (
+                    references::relative(folder, &references::normal(path)),
+                    text,
+                )
+            })
+            .collect();
         let mut hash = Sha256::new();
         hash.update(b"lazaret policy bundle v1\n");
-        for (path, text) in &self.files {
-            let name = path.strip_prefix(base).unwrap_or(path).to_string_lossy();
+        for (name, text) in files {
             let (found, text) = match text {
                 Ok(text) => (1u8, text),
                 Err(error) => (0, error),
             };
-            for part in [name.as_bytes(), text.as_bytes()] {
+            for part in [name.as_os_str().as_encoded_bytes(), text.as_bytes()] {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part);
             }
@@ -131,10 +148,10 @@ impl Bundle {
             Ok(document) => document,
             Err(error) => return file(error.place, error.message),
         };
-        let value = document.value.clone();
+        let mut value = document.value.clone();
         let mut report = Report::new(self.path.clone(), document);
-        structure::check(&value, &mut report);
-        if report.findings.has_errors() {
+        structure::mend(&mut value, &mut report);
+        if value.is_null() {
             return report.finish(None);
         }
         let policy = match serde_json::from_value::<PolicyFile>(value) {
@@ -155,6 +172,10 @@ pub(crate) struct Report {
     path: PathBuf,
     document: Document,
     findings: Diagnostics,
+    /// Whether a key or a value of the policy is not what can be there.
+    broken: bool,
+    /// Where something may be missing only because it is broken, or its key is written wrongly.
+    uncertain: BTreeSet<String>,
 }
 
 impl Report {
@@ -163,11 +184,27 @@ impl Report {
             path,
             document,
             findings: Diagnostics::default(),
+            broken: false,
+            uncertain: BTreeSet::new(),
         }
     }
 
     pub(crate) fn error(&mut self, pointer: &str, message: String, help: Option<String>) {
         self.at(pointer, Severity::Error, message, help);
+    }
+
+    /// Reports that one of these is missing, unless that only follows from what is reported anyway.
+    fn lack(
+        &mut self,
+        absent: &[&str],
+        pointer: &str,
+        severity: Severity,
+        message: String,
+        help: Option<String>,
+    ) {
+        if !absent.iter().any(|p| self.uncertain.contains(*p)) {
+            self.at(pointer, severity, message, help);
+        }
     }
 
     pub(crate) fn at(
@@ -212,16 +249,33 @@ impl Report {
 
 pub(crate) fn beside(policy: &Path, name: &str) -> PathBuf {
     let joined = policy.parent().unwrap_or(Path::new("")).join(name);
-    schemas::normal(&joined)
+    references::normal(&joined)
+}
+
+/// Whether a name can only mean a file that is found from the policy's own place.
+fn is_local(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('/') && !name.contains([':', '\0'])
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
     let describe = |error: std::io::Error| format!("cannot be read: {error}");
-    let size = std::fs::metadata(path).map_err(describe)?.len();
-    if size > MAX_FILE_BYTES {
+    // A pipe or a device may never end.
+    if !std::fs::metadata(path).map_err(describe)?.is_file() {
+        return Err("cannot be read: it is no file".into());
+    }
+    let file = std::fs::File::open(path).map_err(describe)?;
+    let mut bytes = Vec::new();
+    (file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(describe)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("is larger than {MAX_FILE_BYTES} bytes"));
     }
-    std::fs::read_to_string(path).map_err(describe)
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        format!("is not UTF-8, in line {}", line + 1)
+    })
 }
 
 #[cfg(test)]

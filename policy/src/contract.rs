@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use jsonschema::Validator;
 
+/// Digits of the largest index into an array of 64 MiB, at two bytes for each item.
+const MAX_INDEX_DIGITS: usize = 8;
+
 /// What a payload must be to leave: compiled, so that judging it cannot fail for any other reason
 /// than the payload.
 #[derive(Debug)]
@@ -20,6 +23,19 @@ pub struct Contract {
     pub(crate) validator: Validator,
     /// Every member name that the schema itself uses: what a record may repeat of a pointer.
     pub(crate) known_names: BTreeSet<String>,
+    pub(crate) shape: Shape,
+}
+
+/// What of a schema bounds the work of explaining why a payload does not fit it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// It has alternatives: each of them is explained.
+    pub(crate) branching: bool,
+    /// The most schemas that are applied to one value.
+    pub(crate) applied: u64,
+    /// The deepest payload that may be explained: below, a schema that refers to itself is applied
+    /// in too many ways.
+    pub(crate) depth: usize,
 }
 
 impl Contract {
@@ -29,8 +45,7 @@ impl Contract {
         pointer
             .split('/')
             .map(|token| {
-                let is_index = token.bytes().all(|b| b.is_ascii_digit());
-                if is_index || self.known_names.contains(token) {
+                if is_index(token) || token.is_empty() || self.known_names.contains(token) {
                     token
                 } else {
                     "*"
@@ -39,4 +54,13 @@ impl Contract {
             .collect::<Vec<_>>()
             .join("/")
     }
+}
+
+/// Whether a token of a pointer can be an array index (RFC 6901 §4) of a payload that some contract
+/// allows: no payload is long enough for one of more digits. A member name that looks like this
+/// tells no more than the index that its sender could have chosen instead.
+pub(crate) fn is_index(token: &str) -> bool {
+    (1..=MAX_INDEX_DIGITS).contains(&token.len())
+        && token.bytes().all(|b| b.is_ascii_digit())
+        && (token == "0" || !token.starts_with('0'))
 }

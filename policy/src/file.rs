@@ -1,13 +1,66 @@
 //! The policy file as it is written. These types only say what keys there are and of what JSON
 //! type; `schemas/policy.schema.json` is generated from them. What the values mean, and whether
 //! they fit together, is decided in [`crate::compile`].
+//!
+//! Every value is [`Written`]: one that is broken is missing, so that the rest of the policy can be
+//! checked in the same run.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// What was written; `None` where that is broken, and has been reported.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Written<T>(pub Option<T>);
+
+impl<T> Written<T> {
+    /// The value, unless it is broken.
+    pub fn sound(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+}
+
+impl<T> Written<Vec<Written<T>>> {
+    /// The items with their places in the list; nothing when the list is broken.
+    pub fn items(&self) -> impl Iterator<Item = (usize, Option<&T>)> {
+        let items = self.0.iter().flatten();
+        items.map(Written::sound).enumerate()
+    }
+
+    /// Whether there is a list, and nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_some_and(Vec::is_empty)
+    }
+}
+
+impl<T: Default> Default for Written<T> {
+    fn default() -> Self {
+        Self(Some(T::default()))
+    }
+}
+
+/// As `T`: that a value may be broken is not for the writer.
+impl<T: JsonSchema> JsonSchema for Written<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
 
 /// A Lazaret policy: what may leave a pod, to whom, and in which form.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -15,30 +68,30 @@ use serde_json::Value;
 pub struct PolicyFile {
     /// The version of this format.
     #[serde(rename = "apiVersion")]
-    pub api_version: ApiVersion,
+    pub api_version: Written<ApiVersion>,
     /// What kind of document this is.
-    pub kind: Kind,
+    pub kind: Written<Kind>,
     /// What the policy is called and whom it binds.
-    pub metadata: Metadata,
+    pub metadata: Written<Metadata>,
     /// `enforce` refuses what is not allowed; `observe` records the verdict and lets it pass.
     #[serde(default)]
-    pub mode: ModeFile,
-    /// Whether a contract whose schema is open (free strings, unbounded numbers or arrays,
-    /// objects with unlisted members) is an error instead of a warning.
+    pub mode: Written<ModeFile>,
+    /// Whether a schema that is open (free strings, unbounded numbers or arrays, objects with
+    /// unlisted members) is an error instead of a warning: in contracts, parameters and headers.
     #[serde(default)]
-    pub strict_schemas: bool,
+    pub strict_schemas: Written<bool>,
     /// How names are resolved. The pod's own resolver settings are never used.
     #[serde(default)]
-    pub dns: DnsFile,
+    pub dns: Written<DnsFile>,
     /// Connections that the pod may open. Nothing listed: none.
     #[serde(default)]
-    pub egress: Vec<EgressFile>,
+    pub egress: Written<Vec<Written<EgressFile>>>,
     /// Connections that others may open to the pod. Nothing listed: none.
     #[serde(default)]
-    pub ingress: Vec<IngressFile>,
+    pub ingress: Written<Vec<Written<IngressFile>>>,
     /// What a payload must be to leave, by name.
     #[serde(default)]
-    pub contracts: BTreeMap<String, ContractFile>,
+    pub contracts: Written<BTreeMap<String, Written<ContractFile>>>,
 }
 
 /// The version of the policy format.
@@ -61,11 +114,11 @@ pub enum Kind {
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
     /// The name of the policy; in every audit record.
-    pub name: String,
+    pub name: Written<String>,
     /// Whose data it is, for instance the hospital.
-    pub producer: String,
+    pub producer: Written<String>,
     /// Who receives what is released, for instance the pharma company.
-    pub consumer: String,
+    pub consumer: Written<String>,
 }
 
 /// What happens on a refusal.
@@ -85,10 +138,10 @@ pub enum ModeFile {
 pub struct DnsFile {
     /// Addresses of the DNS servers, each `IP` or `IP:port` (`[IP]:port` for IPv6).
     #[serde(default)]
-    pub resolvers: Vec<String>,
+    pub resolvers: Written<Vec<Written<String>>>,
     /// Names with fixed addresses; the resolvers are not asked for these.
     #[serde(default)]
-    pub hosts: BTreeMap<String, Vec<String>>,
+    pub hosts: Written<BTreeMap<String, Written<Vec<Written<String>>>>>,
 }
 
 /// An allowlist entry for connections that the pod opens.
@@ -96,14 +149,14 @@ pub struct DnsFile {
 #[serde(deny_unknown_fields)]
 pub struct EgressFile {
     /// Unique name of the rule; in every audit record and metric.
-    pub name: String,
+    pub name: Written<String>,
     /// Where to.
-    pub to: DestinationFile,
+    pub to: Written<DestinationFile>,
     /// What may be done there.
-    pub action: ActionFile,
+    pub action: Written<ActionFile>,
     /// The request/response pairs that `inspect` lets pass.
     #[serde(default)]
-    pub exchanges: Vec<ExchangeFile>,
+    pub exchanges: Written<Vec<Written<ExchangeFile>>>,
 }
 
 /// Where an egress rule leads.
@@ -113,13 +166,13 @@ pub struct DestinationFile {
     /// Networks, each `IP/prefix` or a single `IP`. Together with `hosts`: the networks that the
     /// names may resolve into.
     #[serde(default)]
-    pub cidrs: Vec<String>,
+    pub cidrs: Written<Vec<Written<String>>>,
     /// Exact host names. The gateway resolves them itself.
     #[serde(default)]
-    pub hosts: Vec<String>,
+    pub hosts: Written<Vec<Written<String>>>,
     /// TCP ports.
     #[schemars(length(min = 1), inner(range(min = 1)))]
-    pub ports: Vec<u16>,
+    pub ports: Written<Vec<Written<u16>>>,
 }
 
 /// An allowlist entry for connections that others open to the pod.
@@ -127,17 +180,17 @@ pub struct DestinationFile {
 #[serde(deny_unknown_fields)]
 pub struct IngressFile {
     /// Unique name of the rule; in every audit record and metric.
-    pub name: String,
+    pub name: Written<String>,
     /// Who may call.
-    pub from: SourceFile,
+    pub from: Written<SourceFile>,
     /// The TCP port of the pod that is called.
     #[schemars(range(min = 1))]
-    pub port: u16,
+    pub port: Written<u16>,
     /// What may be done there.
-    pub action: ActionFile,
+    pub action: Written<ActionFile>,
     /// The request/response pairs that `inspect` lets pass.
     #[serde(default)]
-    pub exchanges: Vec<ExchangeFile>,
+    pub exchanges: Written<Vec<Written<ExchangeFile>>>,
 }
 
 /// Who may call.
@@ -146,7 +199,7 @@ pub struct IngressFile {
 pub struct SourceFile {
     /// Networks, each `IP/prefix` or a single `IP`.
     #[schemars(length(min = 1))]
-    pub cidrs: Vec<String>,
+    pub cidrs: Written<Vec<Written<String>>>,
 }
 
 /// What a rule lets happen.
@@ -166,12 +219,12 @@ pub enum ActionFile {
 #[serde(deny_unknown_fields)]
 pub struct ExchangeFile {
     /// What may be asked.
-    pub request: RequestFile,
+    pub request: Written<RequestFile>,
     /// What may be answered. Left out on an egress rule: any status, any body. Needed on an
     /// ingress rule, where the answer is what leaves.
     #[serde(default)]
     #[schemars(with = "ResponseFile")]
-    pub response: Option<ResponseFile>,
+    pub response: Written<Option<ResponseFile>>,
 }
 
 /// An allowed request.
@@ -179,22 +232,22 @@ pub struct ExchangeFile {
 #[serde(deny_unknown_fields)]
 pub struct RequestFile {
     /// The method, in capitals.
-    pub method: String,
+    pub method: Written<String>,
     /// The path, with `{name}` for a whole segment that is a parameter.
-    pub path: String,
+    pub path: Written<String>,
     /// A JSON Schema for each parameter of the path.
     #[serde(default)]
-    pub params: BTreeMap<String, Value>,
+    pub params: Written<BTreeMap<String, Value>>,
     /// A JSON Schema for each query parameter that may be there.
     #[serde(default)]
-    pub query: BTreeMap<String, Value>,
+    pub query: Written<BTreeMap<String, Value>>,
     /// A JSON Schema for the value of each header that passes; all others are dropped.
     #[serde(default)]
-    pub headers: BTreeMap<String, Value>,
+    pub headers: Written<BTreeMap<String, Value>>,
     /// The contract of the body. Left out: there must be no body.
     #[serde(default)]
     #[schemars(with = "String")]
-    pub body: Option<String>,
+    pub body: Written<Option<String>>,
 }
 
 /// An allowed response.
@@ -203,16 +256,16 @@ pub struct RequestFile {
 pub struct ResponseFile {
     /// The status codes that pass.
     #[schemars(length(min = 1), inner(range(min = 200, max = 599)))]
-    pub statuses: Vec<u16>,
+    pub statuses: Written<Vec<Written<u16>>>,
     /// A JSON Schema for the value of each header that passes; all others are dropped.
     #[serde(default)]
-    pub headers: BTreeMap<String, Value>,
+    pub headers: Written<BTreeMap<String, Value>>,
     /// The contract of the body of a 2xx response. Bodies of other statuses never pass.
     /// Left out: there must be no body on an ingress rule; on an egress rule, where the body
     /// comes into the pod, any may.
     #[serde(default)]
     #[schemars(with = "String")]
-    pub body: Option<String>,
+    pub body: Written<Option<String>>,
 }
 
 /// What a payload must be to leave.
@@ -221,20 +274,20 @@ pub struct ResponseFile {
 pub struct ContractFile {
     /// The media type: `application/json`, or one that ends in `+json`.
     #[serde(default = "default_media_type")]
-    pub media_type: String,
+    pub media_type: Written<String>,
     /// The JSON Schema file, relative to the policy file.
-    pub schema: String,
+    pub schema: Written<String>,
     /// The largest body, as the pod sends it; bytes, or with a unit (`64KiB`).
     #[serde(default = "default_max_bytes")]
-    pub max_bytes: SizeFile,
+    pub max_bytes: Written<SizeFile>,
     /// How deep objects and arrays may be nested.
     #[serde(default = "default_max_depth")]
     #[schemars(range(min = 1, max = 128))]
-    pub max_depth: u16,
+    pub max_depth: Written<u16>,
 }
 
 /// A number of bytes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum SizeFile {
     /// In bytes.
@@ -258,14 +311,14 @@ impl JsonSchema for SizeFile {
     }
 }
 
-fn default_media_type() -> String {
-    "application/json".into()
+fn default_media_type() -> Written<String> {
+    Written(Some("application/json".into()))
 }
 
-fn default_max_bytes() -> SizeFile {
-    SizeFile::Text("64KiB".into())
+fn default_max_bytes() -> Written<SizeFile> {
+    Written(Some(SizeFile::Text("64KiB".into())))
 }
 
-fn default_max_depth() -> u16 {
-    32
+fn default_max_depth() -> Written<u16> {
+    Written(Some(32))
 }

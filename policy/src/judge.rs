@@ -5,19 +5,34 @@
 //! and receiver see the same value, and white space, key order, escapes and the spelling of
 //! numbers carry nothing.
 
+use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::source::join;
+use crate::contract::{Shape, is_index};
 use crate::{Contract, Reason};
 
 pub mod canonical;
 pub mod json;
+pub(crate) mod unique;
 
 /// No more violations than this are looked for: enough to mend a payload, and a bound on the work
 /// that a hostile one can cause.
 pub const MAX_VIOLATIONS: usize = 100;
+
+/// A payload of more values than this is refused with its first violation only, in bounded memory.
+const MAX_EXPLAINED_VALUES: u64 = 4096;
+
+/// So is one for whose values more schemas than this are tried.
+const MAX_EXPLAINED_SCHEMAS: u64 = 65_536;
+
+/// And one that has longer names than this on the ways to its values, in bytes in all: each error
+/// comes with its way.
+const MAX_EXPLAINED_NAMES: usize = 1024 * 1024;
+
+/// The longest member name of the sender's own that is repeated in a pointer, in bytes.
+const MAX_FOREIGN_NAME: usize = 64;
 
 /// One thing that keeps a payload from leaving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +107,7 @@ impl Contract {
         let value = json::parse(body, self.max_depth).map_err(|error| {
             vec![Violation {
                 reason: error.reason,
-                pointer: error.pointer,
+                pointer: self.shortened(&error.pointer),
                 keyword: None,
                 message: error.reason.text().to_owned(),
             }]
@@ -113,31 +128,34 @@ impl Contract {
         }
     }
 
+    /// What of the schema a payload does not fit, with bounded work: a validator lists errors only
+    /// all at once, explains every alternative, and follows a schema that refers to itself along
+    /// every way there is.
     fn violations(&self, value: &Value) -> Vec<Violation> {
+        let Shape {
+            branching,
+            applied,
+            depth,
+        } = self.shape;
+        let size = Size::of(value);
+        let explicable = size.depth <= depth && size.names <= MAX_EXPLAINED_NAMES;
+        let small = size.values as u64 <= MAX_EXPLAINED_VALUES.min(MAX_EXPLAINED_SCHEMAS / applied);
         let mut violations = Vec::new();
-        for error in self.validator.iter_errors(value) {
-            let pointer = error.instance_path().to_string();
-            let keyword = error.kind().keyword().to_owned();
-            let violation = |pointer, message| Violation {
-                reason: Reason::SchemaMismatch,
-                pointer,
-                keyword: Some(keyword.clone()),
-                message,
-            };
-            match unexpected(error.kind()) {
-                Some(names) => violations.extend(names.iter().map(|name| {
-                    let message = "the contract does not list this member".to_owned();
-                    violation(join(&pointer, name), message)
-                })),
-                None => violations.push(violation(pointer, explain(error.kind()))),
+        if explicable && small {
+            for error in self.validator.iter_errors(value) {
+                violations.extend(self.explained(&error, value));
+                if violations.len() >= MAX_VIOLATIONS {
+                    violations.truncate(MAX_VIOLATIONS);
+                    break;
+                }
             }
-            if violations.len() >= MAX_VIOLATIONS {
-                violations.truncate(MAX_VIOLATIONS);
-                break;
-            }
+        } else if size.depth <= depth
+            && !branching
+            && let Err(error) = self.validator.validate(value)
+        {
+            violations.extend(self.explained(&error, value));
         }
         if violations.is_empty() {
-            // The fast check and the thorough one must agree; if ever they do not, refuse.
             violations.push(Violation {
                 reason: Reason::SchemaMismatch,
                 pointer: String::new(),
@@ -148,23 +166,151 @@ impl Contract {
         violations
     }
 
+    fn explained(
+        &self,
+        error: &ValidationError<'_>,
+        payload: &Value,
+    ) -> impl Iterator<Item = Violation> {
+        let pointer = self.pointer(error.instance_path().as_str(), payload);
+        let keyword = keyword(error);
+        let (pointers, message) = match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected }
+            | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+                let pointers = (unexpected.iter().take(MAX_VIOLATIONS))
+                    .map(|name| format!("{pointer}/{}", self.member(name)))
+                    .collect();
+                let message = "the contract does not list this member".to_owned();
+                (pointers, message)
+            }
+            ValidationErrorKind::FalseSchema if keyword == "additionalProperties" => {
+                let message = "the contract lists no members here".to_owned();
+                (vec![pointer], message)
+            }
+            kind => (vec![pointer], explain(kind)),
+        };
+        pointers.into_iter().map(move |pointer| Violation {
+            reason: Reason::SchemaMismatch,
+            pointer,
+            keyword: Some(keyword.clone()),
+            message: message.clone(),
+        })
+    }
+
+    /// The place of an error in the payload. Only the payload tells indices and names apart.
+    fn pointer(&self, path: &str, payload: &Value) -> String {
+        let mut pointer = String::new();
+        let mut at = Some(payload);
+        for token in path.split('/').skip(1) {
+            let name = token.replace("~1", "/").replace("~0", "~");
+            pointer.push('/');
+            match at {
+                Some(Value::Array(items)) => {
+                    pointer.push_str(token);
+                    at = name.parse().ok().and_then(|i: usize| items.get(i));
+                }
+                other => {
+                    pointer.push_str(&self.member(&name));
+                    at = other.and_then(|value| value.get(&name));
+                }
+            }
+        }
+        pointer
+    }
+
+    /// A member name in a pointer (RFC 6901 §3). One that the contract does not have is written
+    /// `*` when it is long, or when it could be taken for an index by who redacts the pointer.
+    fn member(&self, name: &str) -> String {
+        let token = name.replace('~', "~0").replace('/', "~1");
+        let shown = self.known_names.contains(&token)
+            || (token.len() <= MAX_FOREIGN_NAME && !is_index(&token));
+        if shown { token } else { "*".into() }
+    }
+
+    /// A pointer of the reader's, in which names and indices look alike.
+    fn shortened(&self, pointer: &str) -> String {
+        let shown =
+            |token: &&str| self.known_names.contains(*token) || token.len() <= MAX_FOREIGN_NAME;
+        let tokens = pointer.split('/');
+        let tokens: Vec<&str> = tokens
+            .map(|token| Some(token).filter(shown).unwrap_or("*"))
+            .collect();
+        tokens.join("/")
+    }
+
     fn has_media_type(&self, given: &str) -> bool {
         let (essence, parameters) = given.split_once(';').unwrap_or((given, ""));
-        // RFC 8259 §8.1: the only charset is UTF-8; anything else is another reading of the bytes.
-        let charset_ok = parameters
-            .split(';')
-            .map(str::trim)
-            .filter(|p| !p.is_empty())
-            .all(|p| p.replace('"', "").eq_ignore_ascii_case("charset=utf-8"));
-        charset_ok && essence.trim().eq_ignore_ascii_case(&self.media_type)
+        let ows = [' ', '\t'];
+        // RFC 8259 §11 has no parameters. `charset=utf-8` is often sent, and true; any other
+        // parameter may mean another reading of the bytes.
+        let parameters_ok = match parameters.trim_matches(ows).split_once('=') {
+            None => parameters.trim_matches(ows).is_empty(),
+            Some((name, value)) => {
+                let value = (value.strip_prefix('"'))
+                    .and_then(|v| v.strip_suffix('"'))
+                    .unwrap_or(value);
+                name.eq_ignore_ascii_case("charset") && value.eq_ignore_ascii_case("utf-8")
+            }
+        };
+        parameters_ok && (essence.trim_matches(ows)).eq_ignore_ascii_case(&self.media_type)
     }
 }
 
-fn unexpected(kind: &ValidationErrorKind) -> Option<&[String]> {
-    match kind {
-        ValidationErrorKind::AdditionalProperties { unexpected }
-        | ValidationErrorKind::UnevaluatedProperties { unexpected } => Some(unexpected),
-        _ => None,
+/// The keyword that failed. Where a schema is just `false`, or a member is only sometimes required,
+/// that is the keyword it stands under.
+fn keyword(error: &ValidationError<'_>) -> String {
+    const UNDER_FALSE: &[&str] = &[
+        "additionalItems",
+        "additionalProperties",
+        "contains",
+        "items",
+        "patternProperties",
+        "prefixItems",
+        "properties",
+        "propertyNames",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    ];
+    let (under, otherwise) = match error.kind() {
+        ValidationErrorKind::FalseSchema => (UNDER_FALSE, "false"),
+        ValidationErrorKind::Required { .. } => {
+            (["dependentRequired", "dependencies"].as_slice(), "required")
+        }
+        kind => return kind.keyword().to_owned(),
+    };
+    let place = error.schema_path().as_str();
+    let found = place.rsplit('/').take(3).find(|token| under.contains(token));
+    found.unwrap_or(otherwise).to_owned()
+}
+
+/// How large a payload is, as far as that matters.
+struct Size {
+    values: usize,
+    depth: usize,
+    names: usize,
+}
+
+impl Size {
+    fn of(value: &Value) -> Self {
+        let mut size = Self {
+            values: 0,
+            depth: 0,
+            names: 0,
+        };
+        let mut todo = vec![(value, 0, 0_usize)];
+        while let Some((value, depth, way)) = todo.pop() {
+            size.values += 1;
+            size.depth = size.depth.max(depth);
+            size.names = size.names.saturating_add(way);
+            match value {
+                Value::Array(items) => todo.extend(items.iter().map(|v| (v, depth + 1, way))),
+                Value::Object(members) => {
+                    let members = members.iter();
+                    todo.extend(members.map(|(k, v)| (v, depth + 1, way + k.len())));
+                }
+                _ => {}
+            }
+        }
+        size
     }
 }
 
@@ -197,6 +343,8 @@ pub(crate) fn explain(kind: &ValidationErrorKind) -> String {
         K::FalseSchema => "nothing is allowed here".into(),
         K::Contains => "no item fits what one of them must be".into(),
         K::PropertyNames { .. } => "a member name is not allowed".into(),
+        // Only our own keywords, which say nothing of the value.
+        K::Custom { message, .. } => message.clone(),
         other => format!("the keyword `{}` failed", other.keyword()),
     }
 }

@@ -3,7 +3,7 @@
 //! Only what a policy needs: the core schema of YAML 1.2, one document, no aliases, no tags, no
 //! duplicate or non-string keys. An alias could hide a rule from a reader, so it is refused.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Number, Value};
@@ -11,12 +11,26 @@ use serde_json::{Map, Number, Value};
 /// How deep a document may be nested: far beyond any policy, well below the stack.
 const MAX_DEPTH: usize = 64;
 
+/// 2^53: up to here a double holds every whole number.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The longest key, in bytes. Pointers are made of keys.
+const MAX_KEY: usize = 512;
+
 /// A parsed document.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     /// The document as JSON.
     pub value: Value,
-    places: HashMap<String, Place>,
+    places: Places,
+}
+
+/// Where a value and what is in it stood.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    place: Place,
+    items: Vec<Places>,
+    members: BTreeMap<String, Places>,
 }
 
 /// A place in a text; both from 1, the column in characters.
@@ -46,7 +60,6 @@ impl Document {
     pub fn parse(text: &str) -> Result<Self, SourceError> {
         Builder {
             parser: Parser::new_from_str(text),
-            places: HashMap::new(),
         }
         .document()
     }
@@ -54,16 +67,25 @@ impl Document {
     /// Where the member with this RFC 6901 pointer stands: its key in an object, itself in an
     /// array. The nearest parent's place when there is no such member.
     pub fn place(&self, pointer: &str) -> Place {
-        let mut pointer = pointer;
-        loop {
-            if let Some(place) = self.places.get(pointer) {
-                return *place;
-            }
-            match pointer.rfind('/') {
-                Some(slash) => pointer = &pointer[..slash],
-                None => return Place::default(),
+        let mut at = &self.places;
+        for token in pointer.split('/').skip(1) {
+            let name = token.replace("~1", "/").replace("~0", "~");
+            let index = name.parse::<usize>().ok();
+            let next = at.members.get(&name);
+            match next.or_else(|| at.items.get(index?)) {
+                Some(next) => at = next,
+                None => break,
             }
         }
+        at.place
+    }
+}
+
+/// A value without a text that it was read from.
+impl From<Value> for Document {
+    fn from(value: Value) -> Self {
+        let places = Places::default();
+        Self { value, places }
     }
 }
 
@@ -75,34 +97,30 @@ pub fn join(pointer: &str, token: impl std::fmt::Display) -> String {
 
 struct Builder<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
-    places: HashMap<String, Place>,
 }
 
 impl<'t> Builder<'t> {
     fn document(mut self) -> Result<Document, SourceError> {
-        let mut value = None;
+        let mut document = None;
         loop {
             let (event, span) = self.next()?;
             match event {
                 Event::StreamEnd => break,
                 Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
-                Event::DocumentStart(_) if value.is_some() => {
+                Event::DocumentStart(_) if document.is_some() => {
                     return Err(error(span, "only one document per file"));
                 }
                 Event::DocumentStart(_) => {
                     let (event, span) = self.next()?;
-                    value = Some(self.node(event, span, "", 0)?);
+                    let (value, places) = self.node(event, span, 0)?;
+                    document = Some(Document { value, places });
                 }
                 _ => return Err(error(span, "unexpected content")),
             }
         }
-        let value = value.ok_or_else(|| SourceError {
+        document.ok_or_else(|| SourceError {
             place: Place { line: 1, column: 1 },
             message: "the file is empty".into(),
-        })?;
-        Ok(Document {
-            value,
-            places: self.places,
         })
     }
 
@@ -127,19 +145,19 @@ impl<'t> Builder<'t> {
         &mut self,
         event: Event<'t>,
         span: Span,
-        pointer: &str,
         depth: usize,
-    ) -> Result<Value, SourceError> {
+    ) -> Result<(Value, Places), SourceError> {
         if depth > MAX_DEPTH {
             return Err(error(span, "nested too deeply"));
         }
-        self.places
-            .entry(pointer.to_owned())
-            .or_insert_with(|| place(span));
-        match event {
+        let mut places = Places {
+            place: place(span),
+            ..Places::default()
+        };
+        let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 plain(span, anchor, tag.is_some())?;
-                Ok(scalar(&text, style))
+                scalar(&text, style)
             }
             Event::SequenceStart(anchor, tag) => {
                 plain(span, anchor, tag.is_some())?;
@@ -147,22 +165,24 @@ impl<'t> Builder<'t> {
                 loop {
                     let (event, span) = self.next()?;
                     if matches!(event, Event::SequenceEnd) {
-                        return Ok(Value::Array(items));
+                        break Value::Array(items);
                     }
-                    let pointer = join(pointer, items.len());
-                    items.push(self.node(event, span, &pointer, depth + 1)?);
+                    let (item, at) = self.node(event, span, depth + 1)?;
+                    items.push(item);
+                    places.items.push(at);
                 }
             }
             Event::MappingStart(anchor, tag) => {
                 plain(span, anchor, tag.is_some())?;
-                self.mapping(pointer, depth)
+                self.mapping(&mut places, depth)?
             }
-            Event::Alias(_) => Err(error(span, "aliases are not allowed: write it out")),
-            _ => Err(error(span, "unexpected content")),
-        }
+            Event::Alias(_) => return Err(error(span, "aliases are not allowed: write it out")),
+            _ => return Err(error(span, "unexpected content")),
+        };
+        Ok((value, places))
     }
 
-    fn mapping(&mut self, pointer: &str, depth: usize) -> Result<Value, SourceError> {
+    fn mapping(&mut self, places: &mut Places, depth: usize) -> Result<Value, SourceError> {
         let mut members = Map::new();
         loop {
             let (event, key_span) = self.next()?;
@@ -177,6 +197,10 @@ impl<'t> Builder<'t> {
                 }
                 _ => return Err(error(key_span, "a key must be a string")),
             };
+            if key.len() > MAX_KEY {
+                let message = format!("a key has at most {MAX_KEY} bytes");
+                return Err(error(key_span, &message));
+            }
             if key == "<<" {
                 return Err(error(key_span, "merge keys are not allowed: write it out"));
             }
@@ -186,10 +210,10 @@ impl<'t> Builder<'t> {
                     &format!("the key `{key}` stands here twice"),
                 ));
             }
-            let pointer = join(pointer, &key);
-            self.places.insert(pointer.clone(), place(key_span));
             let (event, span) = self.next()?;
-            let value = self.node(event, span, &pointer, depth + 1)?;
+            let (value, mut at) = self.node(event, span, depth + 1)?;
+            at.place = place(key_span);
+            places.members.insert(key.clone(), at);
             members.insert(key, value);
         }
     }
@@ -249,7 +273,16 @@ fn number(text: &str) -> Option<Number> {
     if !float_like {
         return None;
     }
-    text.parse::<f64>().ok().and_then(Number::from_f64)
+    let number = text.parse::<f64>().ok()?;
+    // JSON Schema takes 80.0 for an integer, so it is one.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole and within 53 bits"
+    )]
+    if number.fract() == 0.0 && number.abs() <= MAX_EXACT {
+        return Some(Number::from(number as i64));
+    }
+    Number::from_f64(number)
 }
 
 fn place(span: Span) -> Place {
@@ -282,7 +315,7 @@ mod tests {
             doc.value,
             json!({
                 "a": 1,
-                "b": ["x", "y", true, "no", null, 1.5, 31, -3, 1000.0, "10.0.0.0/8"],
+                "b": ["x", "y", true, "no", null, 1.5, 31, -3, 1000, "10.0.0.0/8"],
                 "c": {"d": "1"}
             })
         );

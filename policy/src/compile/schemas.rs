@@ -1,25 +1,36 @@
-//! Contract schemas: read with the local files that they refer to, checked, compiled. Nothing is
-//! ever fetched: a reference that does not lead to a file beside the schema is an error.
+//! Contract schemas: read with the local files that they refer to, checked, compiled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use jsonschema::{PatternOptions, Retrieve, Uri, ValidationOptions, Validator};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use jsonschema::{Draft, PatternOptions, Retrieve, Uri, ValidationOptions, Validator};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::{Report, beside, read_file};
+use super::Report;
+use super::circles::{Circle, Circles};
+use super::defects::{self, Defect};
+use super::references::{absolute, anchor, normal, path_of, references, target, uri, walk};
+use crate::contract::Shape;
 use crate::diagnostic::Severity;
-use crate::openness;
+use crate::judge::unique;
+use crate::openness::{self, Carrier};
 use crate::source::{Document, Place};
+use crate::value::TextRule;
 
-/// The most references between files that are followed.
-const MAX_SCHEMA_FILES: usize = 64;
+/// The largest compiled pattern, in bytes: what one may cost in memory, and with that in time for
+/// each byte of a payload.
+const MAX_PATTERN_BYTES: usize = 8 * 1024 * 1024;
+
+/// The largest cache that a pattern may fill while it runs, in bytes.
+const MAX_PATTERN_CACHE_BYTES: usize = 2 * 1024 * 1024;
 
 /// All schema files of a policy, parsed.
 #[derive(Debug, Default)]
 pub(crate) struct Schemas {
     files: BTreeMap<PathBuf, SchemaFile>,
+    /// For a schema that stands in the policy itself: its pointer there.
+    inline: Option<String>,
 }
 
 #[derive(Debug)]
@@ -32,38 +43,40 @@ struct SchemaFile {
 pub(crate) struct SchemaParts {
     pub(crate) validator: Validator,
     pub(crate) known_names: BTreeSet<String>,
+    pub(crate) shape: Shape,
 }
 
 /// How every schema is compiled: `format` asserts, an unknown `format` is an error, patterns run
 /// on an engine whose time is linear in the input, nothing is fetched.
 pub(super) fn options() -> ValidationOptions<'static> {
+    let patterns = PatternOptions::regex()
+        .size_limit(MAX_PATTERN_BYTES)
+        .dfa_size_limit(MAX_PATTERN_CACHE_BYTES);
     jsonschema::options()
         .should_validate_formats(true)
         .should_ignore_unknown_formats(false)
-        .with_pattern_options(PatternOptions::regex())
+        .with_pattern_options(patterns)
+        .with_keyword("uniqueItems", unique::keyword)
         .offline()
 }
 
-/// Reads a schema file and the files it refers to.
-pub(super) fn read_closure(path: &Path, files: &mut BTreeMap<PathBuf, Result<String, String>>) {
-    let mut todo = vec![normal(path)];
-    while let Some(path) = todo.pop() {
-        if files.contains_key(&path) || files.len() >= MAX_SCHEMA_FILES {
-            continue;
-        }
-        let text = read_file(&path);
-        if let Ok(text) = &text
-            && let Ok(document) = Document::parse(text)
-        {
-            for (reference, _) in references(&document.value) {
-                let (file, _) = reference.split_once('#').unwrap_or((&reference, ""));
-                if !file.is_empty() && !file.contains(':') {
-                    todo.push(beside(&path, file));
-                }
-            }
-        }
-        files.insert(path, text);
+/// Compiles a schema for a short text that stands in the policy itself, or reports why not.
+pub(super) fn text_rule(
+    name: &str,
+    schema: &Value,
+    pointer: &str,
+    strict: bool,
+    report: &mut Report,
+) -> Option<TextRule> {
+    if !schema.is_object() {
+        let message = format!("`{name}` needs a JSON Schema");
+        let help = Some("`{ enum: [a, b] }`".into());
+        report.error(pointer, message, help);
+        return None;
     }
+    let schemas = Schemas::inline(schema, pointer);
+    let parts = schemas.compile(Path::new(""), report, strict, Carrier::Text)?;
+    Some(TextRule::new(parts.validator))
 }
 
 impl Schemas {
@@ -72,7 +85,17 @@ impl Schemas {
             .iter()
             .map(|(path, text)| (path.clone(), SchemaFile::new(text)))
             .collect();
-        Self { files }
+        let inline = None;
+        Self { files, inline }
+    }
+
+    fn inline(schema: &Value, pointer: &str) -> Self {
+        let document = Document::from(schema.clone());
+        let file = SchemaFile::parsed(document);
+        Self {
+            files: BTreeMap::from([(PathBuf::new(), file)]),
+            inline: Some(pointer.to_owned()),
+        }
     }
 
     /// Compiles the schema in this file, or reports why not.
@@ -82,27 +105,40 @@ impl Schemas {
         report: &mut Report,
         strict: bool,
     ) -> Option<SchemaParts> {
-        let path = normal(path);
-        let used = self.closure(&path);
+        self.compile(&normal(path), report, strict, Carrier::Body)
+    }
+
+    fn compile(
+        &self,
+        path: &Path,
+        report: &mut Report,
+        strict: bool,
+        carrier: Carrier,
+    ) -> Option<SchemaParts> {
+        let used = self.closure(path);
         let mut broken = false;
         for path in &used {
             broken |= self.report_broken(path, report);
         }
-        if broken {
+        // Circles are only looked for where every reference leads somewhere.
+        let mut circles = Circles::new(self);
+        if broken || self.report_circles(&mut circles, &used, report) {
             return None;
         }
-        let schema = &self.files.get(&path)?.document.value;
+        let schema = self.root(path)?;
         let built = options()
-            .with_base_uri(uri(&path))
+            .with_base_uri(uri(path))
             .with_retriever(self.retriever())
             .build(schema);
         let validator = match built {
             Ok(validator) => validator,
             Err(error) => {
-                let pointer = error.instance_path().to_string();
-                self.report_at(&path, &pointer, report, Severity::Error, {
-                    format!("not a usable JSON Schema: {error}")
-                });
+                let Defect {
+                    pointer,
+                    message,
+                    help,
+                } = defects::describe(&error);
+                self.report_at(path, &pointer, report, Severity::Error, message, help);
                 return None;
             }
         };
@@ -111,8 +147,9 @@ impl Schemas {
         } else {
             Severity::Warning
         };
-        for open in openness::find(&path, self) {
-            self.report_at(&open.file, &open.pointer, report, severity, open.message());
+        for open in openness::find(path, self, carrier) {
+            let (message, help) = (open.message(), Some(open.help()));
+            self.report_at(&open.file, &open.pointer, report, severity, message, help);
         }
         let mut known_names = BTreeSet::new();
         for path in &used {
@@ -121,6 +158,7 @@ impl Schemas {
         Some(SchemaParts {
             validator,
             known_names,
+            shape: circles.shape(path, &used),
         })
     }
 
@@ -130,24 +168,27 @@ impl Schemas {
         from: &Path,
         reference: &str,
     ) -> Option<(PathBuf, String, &Value)> {
-        let (file, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let path = if file.is_empty() {
-            from.to_owned()
-        } else {
-            beside(from, file)
-        };
-        let root = &self.files.get(&path)?.document.value;
+        let path = target(from, reference).ok()?;
+        let path = path.unwrap_or_else(|| from.to_owned());
+        let root = self.root(&path)?;
+        let fragment = reference.split_once('#').map_or("", |(_, f)| f);
+        let fragment = percent_decode_str(fragment).decode_utf8().ok()?;
         if fragment.is_empty() || fragment.starts_with('/') {
-            let pointer = percent_decode_str(fragment).decode_utf8().ok()?;
-            let target = root.pointer(&pointer)?;
-            return Some((path, pointer.into_owned(), target));
+            let target = root.pointer(&fragment)?;
+            return Some((path, fragment.into_owned(), target));
         }
-        let (pointer, target) = find_anchor(root, fragment, String::new())?;
+        let (pointer, target) = anchor(root, &fragment)?;
         Some((path, pointer, target))
     }
 
     pub(crate) fn root(&self, path: &Path) -> Option<&Value> {
         self.files.get(path).map(|file| &file.document.value)
+    }
+
+    /// The version of JSON Schema that a file is written in.
+    pub(crate) fn draft(&self, path: &Path) -> Draft {
+        let root = self.root(path).unwrap_or(&Value::Null);
+        Draft::default().detect(root)
     }
 
     fn closure(&self, path: &Path) -> BTreeSet<PathBuf> {
@@ -159,10 +200,7 @@ impl Schemas {
             };
             if used.insert(path.clone()) {
                 for (reference, _) in references(&file.document.value) {
-                    let (name, _) = reference.split_once('#').unwrap_or((&reference, ""));
-                    if !name.is_empty() && !name.contains(':') {
-                        todo.push(beside(&path, name));
-                    }
+                    todo.extend(target(&path, &reference).ok().flatten());
                 }
             }
         }
@@ -178,18 +216,51 @@ impl Schemas {
         }
         let mut broken = false;
         for (reference, pointer) in references(&file.document.value) {
-            let (name, _) = reference.split_once('#').unwrap_or((&reference, ""));
-            let message = if name.contains(':') {
-                format!("the reference `{reference}` is remote: nothing is ever fetched")
-            } else if self.resolve(path, &reference).is_none() {
-                format!("the reference `{reference}` leads nowhere")
-            } else {
-                continue;
+            let leads_to = target(path, &reference);
+            let what = match &leads_to {
+                Err(why) => why,
+                Ok(Some(_)) if self.inline.is_some() => "leads out of the policy",
+                Ok(Some(to)) if self.files.get(to).is_none_or(|f| f.error.is_some()) => {
+                    "leads to a file that is not usable"
+                }
+                Ok(_) if self.resolve(path, &reference).is_none() => "leads nowhere",
+                Ok(_) => continue,
             };
-            self.report_at(path, &pointer, report, Severity::Error, message);
+            let message = format!("the reference `{reference}` {what}");
+            self.report_at(path, &pointer, report, Severity::Error, message, None);
+            broken = true;
+        }
+        for defect in defects::find(&file.document.value) {
+            let (pointer, message) = (&defect.pointer, defect.message);
+            self.report_at(path, pointer, report, Severity::Error, message, defect.help);
             broken = true;
         }
         broken
+    }
+
+    fn report_circles(
+        &self,
+        circles: &mut Circles<'_>,
+        used: &BTreeSet<PathBuf>,
+        report: &mut Report,
+    ) -> bool {
+        let found = used.iter().find_map(|path| circles.search(path).err());
+        if let Some(Circle {
+            file,
+            pointer,
+            what,
+        }) = &found
+        {
+            self.report_at(
+                file,
+                pointer,
+                report,
+                Severity::Error,
+                (*what).to_owned(),
+                None,
+            );
+        }
+        found.is_some()
     }
 
     fn report_at(
@@ -199,20 +270,25 @@ impl Schemas {
         report: &mut Report,
         severity: Severity,
         message: String,
+        help: Option<String>,
     ) {
+        if let Some(base) = &self.inline {
+            report.at(&format!("{base}{pointer}"), severity, message, help);
+            return;
+        }
         let place = self
             .files
             .get(path)
             .map(|f| f.document.place(pointer))
             .unwrap_or_default();
-        report.at_place(path.to_owned(), place, pointer, severity, message, None);
+        report.at_place(path.to_owned(), place, pointer, severity, message, help);
     }
 
     fn retriever(&self) -> Local {
         let documents = self
             .files
             .iter()
-            .map(|(path, file)| (uri(path), file.document.value.clone()))
+            .map(|(path, file)| (absolute(path), file.document.value.clone()))
             .collect();
         Local { documents }
     }
@@ -224,29 +300,31 @@ impl SchemaFile {
             document: Document::default(),
             error: Some((place, message)),
         };
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => return broken(Place::default(), error.clone()),
-        };
-        match Document::parse(text) {
-            Ok(mut document) => {
-                // References go by file. An `$id` would move the base of the references to where
-                // nothing can be read.
-                if let Value::Object(root) = &mut document.value {
-                    root.remove("$id");
-                }
-                Self {
-                    document,
-                    error: None,
-                }
+        match text.as_ref().map(|text| Document::parse(text)) {
+            Ok(Ok(document)) => Self::parsed(document),
+            Ok(Err(error)) => broken(error.place, error.message),
+            Err(error) => broken(Place::default(), error.clone()),
+        }
+    }
+
+    fn parsed(mut document: Document) -> Self {
+        // References go by file. An `$id` would move the base of the references to where nothing
+        // can be read. Elsewhere than here it is refused.
+        if let Value::Object(root) = &mut document.value {
+            root.remove("$id");
+            if root.get("id").is_some_and(Value::is_string) {
+                root.remove("id");
             }
-            Err(error) => broken(error.place, error.message),
+        }
+        Self {
+            document,
+            error: None,
         }
     }
 }
 
 struct Local {
-    documents: BTreeMap<String, Value>,
+    documents: BTreeMap<PathBuf, Value>,
 }
 
 impl Retrieve for Local {
@@ -254,106 +332,10 @@ impl Retrieve for Local {
         &self,
         uri: &Uri<String>,
     ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
-        let found = self.documents.get(uri.as_str()).cloned();
-        found.ok_or_else(|| format!("`{uri}` is no file of this policy").into())
-    }
-}
-
-/// The path without `.` and `..`, so that one file has one name.
-pub(super) fn normal(path: &Path) -> PathBuf {
-    let mut parts = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir
-                if matches!(parts.components().next_back(), Some(Component::Normal(_))) =>
-            {
-                parts.pop();
-            }
-            other => parts.push(other),
-        }
-    }
-    parts
-}
-
-/// A URI that stands for a file; only [`Local`] reads it.
-fn uri(path: &Path) -> String {
-    const SET: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'.')
-        .remove(b'_')
-        .remove(b'~');
-    // Absolute, since a URI has no way to say a leading `..`. Without a working directory the
-    // relative path serves as well, as long as no reference climbs out of it.
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let path = normal(&absolute).to_string_lossy().into_owned();
-    let encoded: Vec<String> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(|segment| utf8_percent_encode(segment, SET).to_string())
-        .collect();
-    format!("lazaret:///{}", encoded.join("/"))
-}
-
-fn references(value: &Value) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    walk(value, String::new(), &mut |pointer, object| {
-        for keyword in ["$ref", "$dynamicRef"] {
-            if let Some(Value::String(reference)) = object.get(keyword) {
-                found.push((reference.clone(), format!("{pointer}/{keyword}")));
-            }
-        }
-    });
-    found
-}
-
-fn find_anchor<'v>(value: &'v Value, name: &str, pointer: String) -> Option<(String, &'v Value)> {
-    let children: Vec<(String, &Value)> = match value {
-        Value::Object(object) => {
-            let here = ["$anchor", "$dynamicAnchor"]
-                .iter()
-                .any(|k| object.get(*k).and_then(Value::as_str) == Some(name));
-            if here {
-                return Some((pointer, value));
-            }
-            object
-                .iter()
-                .map(|(k, v)| (crate::source::join(&pointer, k), v))
-                .collect()
-        }
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(i, v)| (crate::source::join(&pointer, i), v))
-            .collect(),
-        _ => Vec::new(),
-    };
-    children
-        .into_iter()
-        .find_map(|(pointer, child)| find_anchor(child, name, pointer))
-}
-
-fn walk(
-    value: &Value,
-    pointer: String,
-    visit: &mut impl FnMut(&str, &serde_json::Map<String, Value>),
-) {
-    match value {
-        Value::Object(object) => {
-            visit(&pointer, object);
-            for (key, child) in object {
-                // Data, not schemas: a `$ref` in there is only a name.
-                if !matches!(key.as_str(), "const" | "enum" | "default" | "examples") {
-                    walk(child, crate::source::join(&pointer, key), visit);
-                }
-            }
-        }
-        Value::Array(items) => {
-            for (i, child) in items.iter().enumerate() {
-                walk(child, crate::source::join(&pointer, i), visit);
-            }
-        }
-        _ => {}
+        let found = path_of(uri.as_str()).and_then(|path| self.documents.get(&path));
+        found
+            .cloned()
+            .ok_or_else(|| format!("`{uri}` is no file of this policy").into())
     }
 }
 
