@@ -84,7 +84,8 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
     };
     let policy = worker.policy();
     match course(&worker, &policy, &conn).await {
-        Course::Tunnel(tunnel) => tunnel::run(&worker, stream, conn, tunnel).await,
+        // Boxed, as all that is large: most connections are idle most of the time.
+        Course::Tunnel(tunnel) => Box::pin(tunnel::run(&worker, stream, conn, tunnel)).await,
         Course::Http => inspect(worker, stream, conn, None).await,
         Course::Refuse(reason) => {
             // A caller from outside learns nothing; the pod's own developer learns why.
@@ -99,10 +100,10 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
 
 /// Where the kernel says that the connection was meant to go.
 fn original(worker: &Worker, stream: &TcpStream) -> Result<OrigDst, Reason> {
-    let to = socket::original_dst(stream).map_err(|_| Reason::OriginalDestinationUnknown)?;
     let own = stream
         .local_addr()
         .map_err(|_| Reason::OriginalDestinationUnknown)?;
+    let to = socket::original_dst(stream, own).map_err(|_| Reason::OriginalDestinationUnknown)?;
     // A connection made straight to a listener has the listener as its destination; one that was
     // redirected may still have had a port of the gateway as its goal.
     let settings = &worker.shared.settings;
@@ -177,7 +178,7 @@ async fn is_named(
 ) -> bool {
     for host in &rule.hosts {
         let port = to.get().port();
-        let resolved = worker.resolver.name(&policy.dns, rule, host, port).await;
+        let resolved = Box::pin(worker.resolver.name(&policy.dns, rule, host, port)).await;
         if resolved.is_ok_and(|all| all.contains(&UpstreamAddr::new(to.get()))) {
             return true;
         }
@@ -224,7 +225,10 @@ async fn inspect(
         Err(_) => Some(Reason::ProtocolTimeout),
     };
     match reason {
-        None => http::serve::serve(worker, Prefixed::new(prefix, stream), conn).await,
+        None => {
+            let stream = Prefixed::new(prefix, stream);
+            Box::pin(http::serve::serve(worker, stream, conn)).await;
+        }
         Some(reason) => give_up(worker, stream, conn, prefix, refusal.unwrap_or(reason)).await,
     }
 }
@@ -258,7 +262,7 @@ async fn give_up(worker: Rc<Worker>, stream: TcpStream, conn: Conn, prefix: Byte
             reason: Some(reason),
         };
         let stream = Prefixed::new(prefix, stream);
-        return tunnel::run(&worker, stream, conn, tunnel).await;
+        return Box::pin(tunnel::run(&worker, stream, conn, tunnel)).await;
     }
     refuse(
         &worker,
@@ -285,7 +289,7 @@ pub async fn refuse(
         tracing::debug!(%error, "cannot set linger");
     }
     drop(stream);
-    record_refusal(worker, client, direction, to, reason).await;
+    Box::pin(record_refusal(worker, client, direction, to, reason)).await;
 }
 
 /// Records a connection that was refused without an exchange.

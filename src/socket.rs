@@ -59,7 +59,15 @@ pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 /// # Errors
 /// The peer has gone already.
 pub fn accepted(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+    stream.set_nodelay(true)
+}
+
+/// Notices a peer that is gone without a word. For tunnels, which may be silent for long; an
+/// exchange has its time limits.
+///
+/// # Errors
+/// The connection has gone already.
+pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
@@ -72,13 +80,14 @@ pub fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Where a redirected connection was meant to go (`SO_ORIGINAL_DST`). For a connection that was
-/// made straight to us this is our own address; the caller must look for that.
+/// made straight to us this is `own`, the local address of the connection; the caller must look
+/// for that.
 ///
 /// # Errors
 /// The kernel knows no such connection: it must be refused.
-pub fn original_dst(stream: &TcpStream) -> io::Result<OrigDst> {
+pub fn original_dst(stream: &TcpStream, own: SocketAddr) -> io::Result<OrigDst> {
     let socket = SockRef::from(stream);
-    let dst = match stream.local_addr()? {
+    let dst = match own {
         SocketAddr::V4(_) => socket.original_dst_v4()?,
         SocketAddr::V6(_) => socket.original_dst_v6()?,
     };
@@ -99,7 +108,5 @@ pub async fn connect(to: UpstreamAddr) -> io::Result<TcpStream> {
         TcpSocket::new_v6()?
     };
     socket.set_nodelay(true)?;
-    let stream = socket.connect(addr).await?;
-    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    Ok(stream)
+    socket.connect(addr).await
 }

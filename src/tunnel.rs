@@ -108,6 +108,9 @@ async fn carry<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
+    if let Err(error) = socket::keep_alive(&upstream) {
+        tracing::debug!(%error, "gone before it began");
+    }
     let activity = Rc::new(Cell::new(tokio::time::Instant::now()));
     let counted = |bytes: &Rc<Cell<u64>>| (Rc::clone(bytes), Rc::clone(&activity));
     let mut client = Counted::new(client, counted(&ended.sent));

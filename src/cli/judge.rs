@@ -17,12 +17,8 @@ use super::{EX_REFUSED, EX_SOFTWARE, EX_USAGE, Output, complain, print, print_js
 #[command(group = ArgGroup::new("by").required(true).args(["policy", "schema"]))]
 pub(super) struct JudgeArgs {
     /// The policy that has the contract
-    #[arg(
-        long,
-        env = "LAZARET_POLICY",
-        value_name = "FILE",
-        requires = "contract"
-    )]
+    // Not from LAZARET_POLICY: where that is set, a bare schema could not be judged by.
+    #[arg(long, value_name = "FILE", requires = "contract")]
     policy: Option<PathBuf>,
 
     /// The contract in the policy
