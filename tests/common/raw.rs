@@ -10,6 +10,8 @@ use super::DEADLINE;
 pub struct Client {
     /// `None`: reset before the client knew that it was connected.
     stream: Option<TcpStream>,
+    /// Reset while it was sending.
+    reset: bool,
     /// Read, but not yet given out.
     buffer: Vec<u8>,
 }
@@ -69,6 +71,7 @@ impl Client {
         }
         Some(Self {
             stream,
+            reset: false,
             buffer: Vec::new(),
         })
     }
@@ -76,13 +79,20 @@ impl Client {
     /// The socket.
     #[track_caller]
     pub fn stream(&self) -> &TcpStream {
-        self.stream.as_ref().expect("a connection that is not reset")
+        self.stream
+            .as_ref()
+            .expect("a connection that is not reset")
     }
 
     /// Sends bytes. That the other side has gone is seen when reading.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        if let Some(stream) = &mut self.stream {
-            let _ = stream.write_all(bytes.as_ref());
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        match stream.write_all(bytes.as_ref()) {
+            // The kernel tells of it once; what came before can still be read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => self.reset = true,
+            _ => {}
         }
     }
 
@@ -223,6 +233,9 @@ impl Client {
         let stream = self.stream.as_mut().ok_or(ErrorKind::ConnectionReset)?;
         let mut chunk = [0; 16 * 1024];
         let n = stream.read(&mut chunk)?;
+        if n == 0 && self.reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
         into.extend_from_slice(&chunk[..n]);
         Ok(n)
     }
@@ -236,6 +249,7 @@ impl Response {
         drop(theirs);
         let mut client = Client {
             stream: Some(ours),
+            reset: false,
             buffer: Vec::new(),
         };
         std::iter::from_fn(|| client.try_response()).collect()
