@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,6 +83,8 @@ fn respond(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>
 fn not_ready(shared: &Shared) -> Option<&'static str> {
     if shared.drain.started() {
         Some("draining")
+    } else if shared.up.load(Ordering::Relaxed) < shared.settings.worker_count() {
+        Some("starting")
     } else if !shared.audit.healthy() {
         Some("the audit log cannot be written: all is refused")
     } else {

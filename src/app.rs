@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use lazaret_policy::Diagnostics;
@@ -70,6 +71,7 @@ pub fn run(settings: Settings) -> Result<(), AppError> {
         audit,
         metrics,
         drain,
+        up: AtomicUsize::new(0),
     });
     let workers = bind(&shared.settings)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -82,6 +84,8 @@ pub fn run(settings: Settings) -> Result<(), AppError> {
         .collect::<io::Result<Vec<_>>>()?;
     let supervised = runtime.block_on(supervise(&shared, reloader, trigger, admin, threads));
     announce(&shared, Kind::Stop)?;
+    // A second signal does not wait for the thread that waits for the workers.
+    runtime.shutdown_background();
     supervised
 }
 
@@ -149,6 +153,10 @@ async fn join(threads: Vec<JoinHandle<io::Result<usize>>>) -> Result<usize, AppE
 fn reload(shared: &Shared, reloader: &mut Reloader, even_if_seen: bool) {
     match reloader.look(even_if_seen) {
         Reload::Unchanged => {}
+        Reload::Restored => {
+            shared.metrics.reload_restored();
+            tracing::info!("the policy file is the policy in force again");
+        }
         Reload::Replaced(policy, warnings) => {
             for warning in warnings.iter() {
                 tracing::warn!("{warning}");

@@ -35,6 +35,8 @@ pub struct Conn {
     pub to: Option<OrigDst>,
     /// Whether it speaks HTTP/2.
     pub h2: bool,
+    /// Whether no rule allowed it, so that it is there only to be told why.
+    pub refused: bool,
 }
 
 /// What may be done with a connection.
@@ -81,11 +83,15 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
         client,
         to,
         h2: false,
+        refused: false,
     };
     let policy = worker.policy();
     match course(&worker, &policy, &conn).await {
         // Boxed, as all that is large: most connections are idle most of the time.
-        Course::Tunnel(tunnel) => Box::pin(tunnel::run(&worker, stream, conn, tunnel)).await,
+        Course::Tunnel(tunnel) => {
+            let stream = Prefixed::new(Bytes::new(), stream);
+            Box::pin(tunnel::run(&worker, stream, conn, tunnel)).await;
+        }
         Course::Http => inspect(worker, stream, conn, None).await,
         Course::Refuse(reason) => {
             // A caller from outside learns nothing; the pod's own developer learns why.
@@ -166,7 +172,8 @@ pub async fn still_tunnels(worker: &Worker, policy: &Policy, conn: &Conn, rule: 
 
 /// Whether the policy still lets this connection carry exchanges.
 pub async fn still_inspects(worker: &Worker, policy: &Policy, conn: &Conn) -> bool {
-    matches!(course(worker, policy, conn).await, Course::Http)
+    // One that never might has nothing to lose but its answer.
+    conn.refused || matches!(course(worker, policy, conn).await, Course::Http)
 }
 
 /// Whether the address is one that a name of the rule stands for.
@@ -202,6 +209,7 @@ async fn inspect(
     mut conn: Conn,
     refusal: Option<Reason>,
 ) {
+    conn.refused = refusal.is_some();
     let limit = match refusal {
         Some(_) => EXPLAIN_TIMEOUT,
         None => worker.shared.settings.limits.detect_timeout,
@@ -284,12 +292,17 @@ pub async fn refuse(
     to: Option<OrigDst>,
     reason: Reason,
 ) {
-    // A reset, not an orderly end: the client must not take it for an answer.
-    if let Err(error) = socket::reset_on_close(&stream) {
-        tracing::debug!(%error, "cannot set linger");
-    }
+    reset(&stream);
     drop(stream);
     Box::pin(record_refusal(worker, client, direction, to, reason)).await;
+}
+
+/// Makes the end of a connection a reset, not an orderly one: its peer must not take what has come
+/// so far for all there is.
+pub fn reset(stream: &TcpStream) {
+    if let Err(error) = socket::reset_on_close(stream) {
+        tracing::debug!(%error, "cannot set linger");
+    }
 }
 
 /// Records a connection that was refused without an exchange.

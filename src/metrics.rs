@@ -233,6 +233,11 @@ impl Metrics {
             .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// Notes that the policy file is the policy in force again.
+    pub fn reload_restored(&self) {
+        self.reload_success.set(1);
+    }
+
     /// Counts a look at a changed policy file.
     pub fn reload(&self, replaced: bool) {
         let result = if replaced { "replaced" } else { "kept" };

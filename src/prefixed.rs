@@ -28,6 +28,11 @@ impl<I> Prefixed<I> {
         }
     }
 
+    /// The connection itself.
+    pub fn get_ref(&self) -> &I {
+        &self.inner
+    }
+
     /// How many bytes have been read so far; shared with the connection.
     pub fn read_counter(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.read)

@@ -33,6 +33,8 @@ pub struct Reloader {
 pub enum Reload {
     /// Nothing changed.
     Unchanged,
+    /// After something else, the files are again the policy in force.
+    Restored,
     /// The new policy is in force.
     Replaced(Arc<Policy>, Diagnostics),
     /// The new files are not a policy; the last good one stays in force.
@@ -89,7 +91,7 @@ impl Reloader {
         }
         self.seen = digest;
         match bundle.compile() {
-            Ok((policy, _)) if policy.digest == self.cell.load().digest => Reload::Unchanged,
+            Ok((policy, _)) if policy.digest == self.cell.load().digest => Reload::Restored,
             Ok((policy, warnings)) => {
                 let policy = Arc::new(policy);
                 self.cell.store(Arc::clone(&policy));

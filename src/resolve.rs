@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -17,6 +18,12 @@ use lazaret_policy::{Host, Reason};
 use crate::addr::UpstreamAddr;
 use crate::allow;
 use crate::settings::Mapping;
+
+/// How long a name may take to become addresses, with every server and both protocols tried.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long one server may take to answer, so that there is time for another.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Resolves the names of one thread; answers are kept for as long as they say.
 #[derive(Debug, Default)]
@@ -81,13 +88,14 @@ impl Resolver {
         let resolver = self.resolver(dns).ok_or(Reason::UpstreamUnresolved)?;
         // A trailing dot: the name as it is, without search domains.
         let name = Name::from_ascii(format!("{host}.")).map_err(|_| Reason::UpstreamUnresolved)?;
-        match resolver.lookup_ip(name).await {
-            Ok(answer) => Ok(answer.iter().collect()),
-            Err(error) => {
-                tracing::warn!(%host, %error, "name not resolved");
-                Err(Reason::UpstreamUnresolved)
-            }
-        }
+        let answer = tokio::time::timeout(DEADLINE, resolver.lookup_ip(name)).await;
+        let error: &dyn std::fmt::Display = match &answer {
+            Ok(Ok(answer)) => return Ok(answer.iter().collect()),
+            Ok(Err(error)) => error,
+            Err(elapsed) => elapsed,
+        };
+        tracing::warn!(%host, %error, "name not resolved");
+        Err(Reason::UpstreamUnresolved)
     }
 
     /// The resolver for these settings; made anew when a reload changes them.
@@ -116,6 +124,7 @@ impl Resolver {
         let mut builder = TokioResolver::builder_with_config(config, provider);
         let options = builder.options_mut();
         options.use_hosts_file = ResolveHosts::Never;
+        options.timeout = ANSWER_TIMEOUT;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         let resolver = match builder.build() {
             Ok(resolver) => Rc::new(resolver),

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::addr::{OrigDst, UpstreamAddr};
 use crate::audit::{Kind, Record, Verdict};
 use crate::connection::{self, Conn};
+use crate::prefixed::Prefixed;
 use crate::socket;
 use crate::worker::Worker;
 
@@ -36,24 +37,23 @@ pub struct Tunnel {
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// Both sides closed, or one failed.
-    Peers,
+    /// Both sides closed.
+    Closed,
+    /// One side failed.
+    Failed,
     /// The gateway cut it.
     Cut(Reason),
 }
 
 /// Carries a tunnel until it ends.
-pub async fn run<I>(worker: &Rc<Worker>, client: I, conn: Conn, tunnel: Tunnel)
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-{
+pub async fn run(worker: &Rc<Worker>, client: Prefixed<TcpStream>, conn: Conn, tunnel: Tunnel) {
     let started = Instant::now();
     let limits = &worker.shared.settings.limits;
     let connecting = tokio::time::timeout(limits.connect_timeout, socket::connect(tunnel.upstream));
     let upstream = match connecting.await {
         Ok(Ok(upstream)) => upstream,
-        Ok(Err(_)) => return failed(worker, conn, Reason::UpstreamUnreachable).await,
-        Err(_) => return failed(worker, conn, Reason::UpstreamTimeout).await,
+        Ok(Err(_)) => return failed(worker, &client, conn, Reason::UpstreamUnreachable).await,
+        Err(_) => return failed(worker, &client, conn, Reason::UpstreamTimeout).await,
     };
     let verdict = if tunnel.reason.is_some() {
         Verdict::Refused
@@ -74,6 +74,7 @@ where
             Verdict::Refused,
             Some(Reason::AuditUnavailable),
         );
+        connection::reset(client.get_ref());
         return;
     }
     metrics.connection(
@@ -97,17 +98,14 @@ where
     }
 }
 
-async fn carry<I>(
+async fn carry(
     worker: &Rc<Worker>,
-    client: I,
+    client: Prefixed<TcpStream>,
     upstream: TcpStream,
     conn: &Conn,
     tunnel: &Tunnel,
     ended: &Ended,
-) -> End
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-{
+) -> End {
     if let Err(error) = socket::keep_alive(&upstream) {
         tracing::debug!(%error, "gone before it began");
     }
@@ -118,12 +116,17 @@ where
     let copy =
         copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER_BYTES, BUFFER_BYTES);
     let idle = worker.shared.settings.limits.tunnel_idle;
-    tokio::select! {
-        _ = copy => End::Peers,
+    let end = tokio::select! {
+        copied = copy => copied.map_or(End::Failed, |_| End::Closed),
         () = revoked(worker, conn, &tunnel.rule) => End::Cut(Reason::PolicyChanged),
         () = idle_for(&activity, idle) => End::Cut(Reason::BodyTimeout),
         () = drained(worker) => End::Cut(Reason::Draining),
+    };
+    if !matches!(end, End::Closed) {
+        connection::reset(client.inner.get_ref());
+        connection::reset(&upstream.inner);
     }
+    end
 }
 
 /// Ends when a new policy no longer allows the tunnel.
@@ -158,7 +161,8 @@ async fn drained(worker: &Worker) {
     tokio::time::sleep(limit.mul_f32(0.9)).await;
 }
 
-async fn failed(worker: &Worker, conn: Conn, reason: Reason) {
+async fn failed(worker: &Worker, client: &Prefixed<TcpStream>, conn: Conn, reason: Reason) {
+    connection::reset(client.get_ref());
     connection::record_refusal(worker, conn.client, conn.direction, conn.to, reason).await;
 }
 

@@ -36,6 +36,8 @@ pub struct Shared {
     pub connections: ConnectionCount,
     /// Shutting down.
     pub drain: Drain,
+    /// How many threads accept connections.
+    pub up: AtomicUsize,
 }
 
 /// One thread's own.
@@ -85,6 +87,7 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<usize> {
         let worker = Rc::new(Worker::new(shared));
         listen::serve(&worker, sockets)?;
         tokio::task::spawn_local(Rc::clone(&worker.pool).sweep());
+        worker.shared.up.fetch_add(1, Ordering::Relaxed);
         let mut drain = worker.shared.drain.clone();
         drain.wait().await;
         let left = worker
