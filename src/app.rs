@@ -23,6 +23,9 @@ use crate::settings::{self, Settings};
 use crate::socket;
 use crate::worker::{self, ConnectionCount, Shared, Sockets};
 
+/// Reading the policy files more often than this would only cost.
+const MIN_POLL: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Why the gateway did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -103,7 +106,7 @@ async fn supervise(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut poll = tokio::time::interval(shared.settings.policy_poll);
+    let mut poll = tokio::time::interval(shared.settings.policy_poll.max(MIN_POLL));
     tracing::info!(policy = %shared.policies.load().name, "ready");
     loop {
         tokio::select! {

@@ -35,6 +35,10 @@ pub struct Conn {
     pub to: Option<OrigDst>,
     /// Whether it speaks HTTP/2.
     pub h2: bool,
+    /// How often the policy had been replaced when it was judged.
+    pub generation: u64,
+    /// Whether refusals were only recorded when it was judged.
+    pub observed: bool,
     /// Whether no rule allowed it, so that it is there only to be told why.
     pub refused: bool,
 }
@@ -73,7 +77,7 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
             },
         )
     } else {
-        match original(&worker, &stream) {
+        match original(&worker, &stream, direction) {
             Ok(to) => (client, Some(to)),
             Err(reason) => return refuse(&worker, stream, client, direction, None, reason).await,
         }
@@ -83,6 +87,9 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
         client,
         to,
         h2: false,
+        // Before the policy is read, so that a replacement in between is seen.
+        generation: worker.shared.policies.generation(),
+        observed: worker.policy().mode == Mode::Observe,
         refused: false,
     };
     let policy = worker.policy();
@@ -105,7 +112,7 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
 }
 
 /// Where the kernel says that the connection was meant to go.
-fn original(worker: &Worker, stream: &TcpStream) -> Result<OrigDst, Reason> {
+fn original(worker: &Worker, stream: &TcpStream, direction: Direction) -> Result<OrigDst, Reason> {
     let own = stream
         .local_addr()
         .map_err(|_| Reason::OriginalDestinationUnknown)?;
@@ -120,6 +127,12 @@ fn original(worker: &Worker, stream: &TcpStream) -> Result<OrigDst, Reason> {
     let is_local = to.get().ip().is_loopback() || to.get().ip() == own.ip().to_canonical();
     if to == OrigDst::new(own) || (is_own_port && is_local) {
         return Err(Reason::GatewayAddress);
+    }
+    // The kernel redirects only what is for the pod; should anything else ever get here, this is
+    // no relay for it.
+    let elsewhere = direction == Direction::Ingress && to.get().ip() != own.ip().to_canonical();
+    if elsewhere && !socket::is_local(to.get().ip()) {
+        return Err(Reason::OriginalDestinationUnknown);
     }
     Ok(to)
 }
@@ -166,12 +179,16 @@ pub async fn still_tunnels(worker: &Worker, policy: &Policy, conn: &Conn, rule: 
     match course(worker, policy, conn).await {
         Course::Tunnel(tunnel) => *tunnel.rule == *rule,
         Course::Refuse(_) => policy.mode == Mode::Observe,
-        Course::Http => false,
+        Course::Http => rule.is_empty() && policy.mode == Mode::Observe,
     }
 }
 
 /// Whether the policy still lets this connection carry exchanges.
 pub async fn still_inspects(worker: &Worker, policy: &Policy, conn: &Conn) -> bool {
+    // What was begun unjudged must not go on when refusals are enforced.
+    if conn.observed && policy.mode == Mode::Enforce {
+        return false;
+    }
     // One that never might has nothing to lose but its answer.
     conn.refused || matches!(course(worker, policy, conn).await, Course::Http)
 }
@@ -326,7 +343,7 @@ pub async fn record_refusal(
         .metrics
         .connection(direction, "", "", Verdict::Refused, Some(reason));
     tracing::info!(
-        %client, destination = to.map(tracing::field::display),
+        %client,
         direction = direction.as_str(), reason = reason.code(), "connection refused"
     );
     if worker.shared.audit.append(&record).await.is_err() {

@@ -52,9 +52,16 @@ impl PolicyCell {
         Cache::new(Arc::clone(&self.current))
     }
 
-    /// Tells when the policy was replaced.
+    /// Tells when the policy is replaced from now on.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+        let mut changes = self.changes.clone();
+        changes.mark_unchanged();
+        changes
+    }
+
+    /// How often the policy was replaced so far.
+    pub fn generation(&self) -> u64 {
+        *self.changes.borrow()
     }
 }
 

@@ -122,8 +122,11 @@ fn redirect_in(out: &mut String, capture: &Capture) {
             "health and metrics for the platform, IPv6",
         ),
         rule(
-            format!("meta l4proto tcp redirect to :{}", ports.inbound),
-            "all other TCP goes to the gateway, whatever the port",
+            format!(
+                "fib daddr type local meta l4proto tcp redirect to :{}",
+                ports.inbound
+            ),
+            "all other TCP for the pod goes to the gateway, whatever the port; the pod is no router",
         ),
     ];
     chain(out, "redirect_in", head, &rules);

@@ -33,6 +33,8 @@ pub struct Case {
     rule: Option<Arc<str>>,
     contract: Option<Arc<str>>,
     verdict: Option<(Verdict, Option<Reason>)>,
+    /// The record of a release is on its way, whether or not anybody waits for it any more.
+    releasing: bool,
     bytes: u64,
 }
 
@@ -55,6 +57,7 @@ impl Case {
             rule: None,
             contract: None,
             verdict: None,
+            releasing: false,
             bytes: 0,
         }
     }
@@ -154,6 +157,7 @@ impl Case {
         self.record.verdict = Some(Verdict::Released);
         self.record.enforced = Some(!self.observes());
         self.record.status = status;
+        self.releasing = true;
         self.write().await?;
         self.verdict = Some((Verdict::Released, None));
         Ok(())
@@ -193,6 +197,7 @@ impl Case {
     }
 
     async fn record_refusal(&mut self, mut refusal: Refusal, enforced: bool) -> Refusal {
+        self.follow_a_release();
         self.record.verdict = Some(Verdict::Refused);
         self.record.enforced = Some(enforced);
         self.record.reason = Some(refusal.reason);
@@ -216,6 +221,13 @@ impl Case {
         refusal
     }
 
+    /// A release that may be on record is not contradicted but followed by what became of it.
+    fn follow_a_release(&mut self) {
+        if self.releasing {
+            self.record.kind = Kind::Outcome;
+        }
+    }
+
     async fn outcome(&mut self, refusal: &Refusal) {
         self.record.kind = Kind::Outcome;
         self.record.verdict = None;
@@ -231,7 +243,10 @@ impl Case {
         let written = tokio::time::timeout(AUDIT_TIMEOUT, appending).await;
         let error: &dyn std::fmt::Display = match &written {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => {
+                self.releasing = false;
+                error
+            }
             Err(elapsed) => elapsed,
         };
         tracing::error!(%error, "audit record not written: refused");
@@ -242,10 +257,11 @@ impl Case {
 
 impl Drop for Case {
     fn drop(&mut self) {
-        let shared = &self.worker.shared;
+        let shared = Arc::clone(&self.worker.shared);
         let (verdict, reason) = self.verdict.unwrap_or_else(|| {
             // The client went away while its request was being read or carried on.
             let reason = Reason::BodyIncomplete;
+            self.follow_a_release();
             self.record.verdict = Some(Verdict::Refused);
             self.record.reason = Some(reason);
             self.record.enforced = Some(true);

@@ -110,7 +110,11 @@ async fn judge<'p>(
     let (rule, dial) = allow::request(policy, to, claim).map_err(Refusal::request)?;
     case.rule(&rule.name);
     let Action::Inspect(exchanges) = &rule.action else {
-        // A request can only get here in standalone mode, where the proxy stands for the kernel.
+        // Only in standalone mode does the proxy stand for the kernel. Elsewhere a tunnel is for
+        // connections to an address of its rule, and this is none.
+        if !worker.shared.settings.standalone.standalone {
+            return Err(Refusal::request(Reason::DestinationNotAllowed));
+        }
         let to = resolve(worker, policy, rule, &dial)
             .await
             .map_err(Refusal::request)?;

@@ -18,6 +18,9 @@ use crate::http::serve::LocalExecutor;
 use crate::settings::Limits;
 use crate::socket;
 
+/// How long a kept connection may take to be ready for the next request.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Unused connections of one thread.
 #[derive(Debug)]
 pub struct Pool {
@@ -92,7 +95,9 @@ impl Pool {
             // The most recently used one: the others may go idle long enough to be closed.
             let mut idle = self.h1.borrow_mut().get_mut(&to)?.pop()?;
             let fresh = idle.since.elapsed() < self.limits.pool_idle;
-            if fresh && !idle.sender.is_closed() && idle.sender.ready().await.is_ok() {
+            // Soon ready, unless its peer answered before it had read the whole request.
+            let ready = tokio::time::timeout(READY_TIMEOUT, idle.sender.ready());
+            if fresh && matches!(ready.await, Ok(Ok(()))) {
                 return Some(self.leased(to, Sender::H1(idle.sender), true));
             }
         }
@@ -117,6 +122,8 @@ impl Pool {
         if h2 {
             let (sender, connection) = http2::Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
+                .keep_alive_interval(self.limits.pool_idle)
+                .keep_alive_timeout(self.limits.connect_timeout)
                 .max_header_list_size(self.limits.max_head_bytes)
                 .handshake(io)
                 .await
@@ -201,7 +208,11 @@ impl Lease {
         loop {
             let sending = self.try_send(request);
             match tokio::time::timeout_at(deadline, sending).await {
-                Err(_) => return Err(Reason::UpstreamTimeout),
+                Err(_) => {
+                    // Other exchanges must not wait for the same dead connection.
+                    self.pool.h2.borrow_mut().remove(&self.to);
+                    return Err(Reason::UpstreamTimeout);
+                }
                 // A switch that nobody asked for (RFC 9110 §15.2.2); hyper drops all other 1xx.
                 Ok(Ok(response)) if response.status().is_informational() => {
                     return Err(Reason::UpstreamProtocol);

@@ -220,7 +220,11 @@ fn claim(text: &str) -> Result<(HostClaim, u16), Reason> {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or(Reason::HttpMalformed)?;
             let ip = host.parse().map_err(|_| Reason::HttpMalformed)?;
-            (HostClaim::Address(IpAddr::V6(ip)), port.strip_prefix(':'))
+            let port = match port {
+                "" => None,
+                _ => Some(port.strip_prefix(':').ok_or(Reason::HttpMalformed)?),
+            };
+            (HostClaim::Address(IpAddr::V6(ip)), port)
         }
         None => {
             let (host, port) = match text.split_once(':') {
@@ -298,6 +302,7 @@ mod tests {
                 "GET / 1.1\nhost: [::ffff:10.0.0.1]",
                 Ok(Some((ip("10.0.0.1"), 80))),
             ),
+            ("GET / 1.1\nhost: [::1]x", Err(Reason::HttpMalformed)),
             ("GET / 1.0", Ok(None)),
             ("GET http://a.example/ 2", Ok(Some((name("a.example"), 80)))),
             (

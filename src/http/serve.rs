@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -19,6 +20,9 @@ use crate::http::payload::Payload;
 use crate::http::{egress, ingress};
 use crate::prefixed::Prefixed;
 use crate::worker::Worker;
+
+/// How long an exchange may go on that the policy no longer allows.
+const REVOKED_GRACE: Duration = Duration::from_secs(1);
 
 /// Streams of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
@@ -57,27 +61,42 @@ where
         })
     };
     let io = TokioIo::new(io);
+    let mut ending = None;
+    // The two connection types have the same methods, and no trait.
+    macro_rules! until_it_must_end {
+        ($serving:expr) => {{
+            let mut serving = pin!($serving);
+            tokio::select! {
+                result = serving.as_mut() => result,
+                end = must_end(&worker, &conn) => {
+                    ending = Some(end);
+                    serving.as_mut().graceful_shutdown();
+                    match end {
+                        // The thread sees to it that this ends in time.
+                        Reason::Draining => serving.await,
+                        _ => tokio::time::timeout(REVOKED_GRACE, serving).await.unwrap_or(Ok(())),
+                    }
+                }
+            }
+        }};
+    }
     let result = if conn.h2 {
-        let serving = http2_builder(&worker).serve_connection(io, service);
-        let mut serving = pin!(serving);
-        tokio::select! {
-            result = serving.as_mut() => result,
-            () = must_end(&worker, &conn) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        }
+        until_it_must_end!(http2_builder(&worker).serve_connection(io, service))
     } else {
-        let serving = http1_builder(&worker).serve_connection(io, service);
-        let mut serving = pin!(serving);
-        tokio::select! {
-            result = serving.as_mut() => result,
-            () = must_end(&worker, &conn) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        }
+        until_it_must_end!(http1_builder(&worker).serve_connection(io, service))
     };
+    if let (Ok(()), Some(reason)) = (&result, ending)
+        && read.get() != settled.get()
+    {
+        // What had been read of a request came to nothing.
+        let Conn {
+            client,
+            direction,
+            to,
+            ..
+        } = conn;
+        connection::record_refusal(&worker, client, direction, to, reason).await;
+    }
     if let Err(error) = result {
         let idle = read.get() == settled.get();
         if let Some(reason) = refused_by_hyper(&error, idle, conn.h2) {
@@ -126,21 +145,27 @@ fn http2_builder(worker: &Worker) -> http2::Builder<LocalExecutor> {
     builder
 }
 
-/// Ends when the connection must not carry further exchanges.
-async fn must_end(worker: &Worker, conn: &Conn) {
+/// Ends when the connection must not carry further exchanges, and says why.
+async fn must_end(worker: &Worker, conn: &Conn) -> Reason {
     let mut drain = worker.shared.drain.clone();
     let revoked = async {
         let mut changes = worker.shared.policies.changes();
-        while changes.changed().await.is_ok() {
-            if !connection::still_inspects(worker, &worker.policy(), conn).await {
+        // Also a replacement since the connection was let in counts.
+        let mut replaced = worker.shared.policies.generation() != conn.generation;
+        loop {
+            if replaced && !connection::still_inspects(worker, &worker.policy(), conn).await {
                 return;
             }
+            replaced = changes.changed().await.is_ok();
+            if !replaced {
+                // The main thread is gone, and with it the process.
+                std::future::pending::<()>().await;
+            }
         }
-        std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = drain.wait() => {}
-        () = revoked => {}
+        () = drain.wait() => Reason::Draining,
+        () = revoked => Reason::PolicyChanged,
     }
 }
 

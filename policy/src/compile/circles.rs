@@ -19,13 +19,11 @@ const MAX_CHAIN: usize = 64;
 const MAX_APPLIED: u64 = 10_000;
 
 /// How deep schemas are followed into a payload before they count as endless.
-const MAX_UNROLLED_DEPTH: usize = 256;
+const MAX_DEPTH: usize = 256;
 
-/// How many schemas there may be when each way to one counts, for a payload of any depth to be
-/// explained in full.
-const MAX_UNROLLED: u64 = 10_000;
-
-/// How often one place of a payload may be explained.
+/// In how many ways schemas may lead to one place of a payload, within one round of a schema that
+/// refers to itself. The validator remembers results from round to round only, so that its work
+/// may grow with the square of this.
 const MAX_WAYS: u64 = 4096;
 
 /// Keywords whose schemas hold at the same place of the payload, by the form of their value.
@@ -33,8 +31,8 @@ const HERE_ONE: &[&str] = &["not", "if", "then", "else"];
 const HERE_LIST: &[&str] = &["allOf", "anyOf", "oneOf"];
 const HERE_MAP: &[&str] = &["dependentSchemas", "dependencies"];
 
-/// Keywords whose schemas hold one level deeper.
-const BELOW_ONE: &[&str] = &[
+/// Keywords whose schemas hold for any member or item, and for those of a name or at an index.
+const BELOW_ANY: &[&str] = &[
     "items",
     "additionalItems",
     "unevaluatedItems",
@@ -43,8 +41,9 @@ const BELOW_ONE: &[&str] = &[
     "unevaluatedProperties",
     "propertyNames",
 ];
+const BELOW_ANY_MAP: &[&str] = &["patternProperties"];
 const BELOW_LIST: &[&str] = &["prefixItems", "items"];
-const BELOW_MAP: &[&str] = &["properties", "patternProperties"];
+const BELOW_MAP: &[&str] = &["properties"];
 
 /// A place where references lead back to where they came from, or are too many.
 pub(super) struct Circle {
@@ -61,9 +60,11 @@ pub(super) struct Circles<'s> {
     /// How many schemas are applied from here on at the same place of the payload; `None` while
     /// that is being found out.
     applied: BTreeMap<Place, Option<u64>>,
-    /// How many schemas are applied from here on in all, each way to one counting; `None` when
-    /// there is no end to it, or while that is being found out.
-    unrolled: BTreeMap<Place, Option<u64>>,
+    /// In how many ways schemas lead from here to any one place of a payload; `None` while that is
+    /// being found out.
+    ways: BTreeMap<Place, Option<u64>>,
+    /// Whether some schema is reached again from within itself.
+    endless: bool,
 }
 
 impl<'s> Circles<'s> {
@@ -71,7 +72,8 @@ impl<'s> Circles<'s> {
         Self {
             schemas,
             applied: BTreeMap::new(),
-            unrolled: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            endless: false,
         }
     }
 
@@ -92,7 +94,14 @@ impl<'s> Circles<'s> {
     }
 
     /// What bounds the work of explaining a refusal, once no circle was found.
-    pub(super) fn shape(&mut self, root: &Path, used: &BTreeSet<PathBuf>) -> Shape {
+    ///
+    /// # Errors
+    /// More combinations than can be judged.
+    pub(super) fn shape(
+        &mut self,
+        root: &Path,
+        used: &BTreeSet<PathBuf>,
+    ) -> Result<Shape, Circle> {
         let mut branching = false;
         let mut overlapping = 1_u64;
         for file in used {
@@ -105,19 +114,25 @@ impl<'s> Circles<'s> {
                 overlapping += u64::from(object.contains_key("contains"));
             });
         }
+        if self.ways(&(root.to_owned(), String::new()), 0) > MAX_WAYS {
+            return Err(Circle {
+                file: root.to_owned(),
+                pointer: String::new(),
+                what: "too many combinations of schemas",
+            });
+        }
         let applied = self.applied.values().flatten().copied().max().unwrap_or(1);
-        let unrolled = self.unrolled(&(root.to_owned(), String::new()), 0);
-        let depth = if unrolled.is_some_and(|n| n <= MAX_UNROLLED) {
-            usize::MAX
-        } else {
+        let depth = if self.endless {
             let each_level = applied.saturating_mul(overlapping).max(2);
             MAX_WAYS.ilog(each_level) as usize
+        } else {
+            usize::MAX
         };
-        Shape {
+        Ok(Shape {
             branching,
             applied,
             depth,
-        }
+        })
     }
 
     fn applied(&mut self, place: &Place, chain: usize) -> Result<u64, Circle> {
@@ -148,28 +163,59 @@ impl<'s> Circles<'s> {
         Ok(applied)
     }
 
-    fn unrolled(&mut self, place: &Place, depth: usize) -> Option<u64> {
-        if depth > MAX_UNROLLED_DEPTH {
-            return None;
+    fn ways(&mut self, place: &Place, depth: usize) -> u64 {
+        let place = &self.behind_references(place);
+        match self.ways.get(place) {
+            Some(Some(ways)) => return *ways,
+            Some(None) => {
+                self.endless = true;
+                return 1;
+            }
+            None if depth > MAX_DEPTH => {
+                self.endless = true;
+                return 1;
+            }
+            None => drop(self.ways.insert(place.clone(), None)),
         }
-        if let Some(known) = self.unrolled.get(place) {
-            return *known;
+        // Each way to a schema counts, so one may be in here more than once.
+        let mut here = vec![place.clone()];
+        let mut next = 0;
+        while let Some(one) = here.get(next) {
+            here.extend(self.here(one));
+            next += 1;
         }
-        self.unrolled.insert(place.clone(), None);
-        let mut unrolled = 1_u64;
-        let below = parts(
-            self.schema(place),
-            &place.1,
-            BELOW_ONE,
-            BELOW_LIST,
-            BELOW_MAP,
-        );
-        let below = below.into_iter().map(|p| (place.0.clone(), p));
-        for next in self.here(place).into_iter().chain(below) {
-            unrolled = unrolled.saturating_add(self.unrolled(&next, depth + 1)?);
+        let mut by_key: BTreeMap<String, u64> = BTreeMap::new();
+        let mut any = 0_u64;
+        for (file, pointer) in &here {
+            let schema = self.schema(&(file.clone(), pointer.clone()));
+            for (key, pointer) in below(schema, pointer) {
+                let ways = self.ways(&(file.clone(), pointer), depth + 1);
+                let sum = key.map_or(&mut any, |key| by_key.entry(key).or_insert(0));
+                *sum = sum.saturating_add(ways);
+            }
         }
-        self.unrolled.insert(place.clone(), Some(unrolled));
-        Some(unrolled)
+        let most = by_key.values().copied().max().unwrap_or(0);
+        let ways = most.saturating_add(any).max(1);
+        self.ways.insert(place.clone(), Some(ways));
+        ways
+    }
+
+    /// Where a schema that is a reference and nothing else leads, so that all references to one
+    /// schema count as that schema.
+    fn behind_references(&self, place: &Place) -> Place {
+        let mut place = place.clone();
+        // That references in a row end was found out before.
+        for _ in 0..MAX_CHAIN {
+            let schema = self.schema(&place).as_object();
+            let reference = schema
+                .filter(|s| s.keys().all(|k| ["$ref", "title", "description"].contains(&k.as_str())))
+                .and_then(|s| s.get("$ref")?.as_str());
+            match reference.and_then(|r| self.schemas.resolve(&place.0, r)) {
+                Some((file, pointer, _)) => place = (file, pointer),
+                None => break,
+            }
+        }
+        place
     }
 
     /// The schemas that hold at the same place of the payload because this one does.
@@ -191,6 +237,15 @@ impl<'s> Circles<'s> {
         let root = self.schemas.root(file).unwrap_or(&Value::Null);
         root.pointer(pointer).unwrap_or(&Value::Null)
     }
+}
+
+/// The schemas that hold one level deeper, each with its name or index if it is for that one only.
+fn below(schema: &Value, pointer: &str) -> Vec<(Option<String>, String)> {
+    let any = parts(schema, pointer, BELOW_ANY, &[], BELOW_ANY_MAP);
+    let one = parts(schema, pointer, &[], BELOW_LIST, BELOW_MAP);
+    let key = |p: &String| p.rsplit('/').next().map(str::to_owned);
+    let one = one.into_iter().map(|p| (key(&p), p));
+    any.into_iter().map(|p| (None, p)).chain(one).collect()
 }
 
 /// The pointers to the schemas under these keywords, by the form of their value.

@@ -125,6 +125,13 @@ impl Schemas {
         if broken || self.report_circles(&mut circles, &used, report) {
             return None;
         }
+        let shape = match circles.shape(path, &used) {
+            Ok(shape) => shape,
+            Err(circle) => {
+                self.report_circle(&circle, report);
+                return None;
+            }
+        };
         let schema = self.root(path)?;
         let built = options()
             .with_base_uri(uri(path))
@@ -158,7 +165,7 @@ impl Schemas {
         Some(SchemaParts {
             validator,
             known_names,
-            shape: circles.shape(path, &used),
+            shape,
         })
     }
 
@@ -245,22 +252,15 @@ impl Schemas {
         report: &mut Report,
     ) -> bool {
         let found = used.iter().find_map(|path| circles.search(path).err());
-        if let Some(Circle {
-            file,
-            pointer,
-            what,
-        }) = &found
-        {
-            self.report_at(
-                file,
-                pointer,
-                report,
-                Severity::Error,
-                (*what).to_owned(),
-                None,
-            );
+        if let Some(circle) = &found {
+            self.report_circle(circle, report);
         }
         found.is_some()
+    }
+
+    fn report_circle(&self, circle: &Circle, report: &mut Report) {
+        let (pointer, what) = (&circle.pointer, circle.what.to_owned());
+        self.report_at(&circle.file, pointer, report, Severity::Error, what, None);
     }
 
     fn report_at(

@@ -1,7 +1,6 @@
 //! The policy language and the judge, from outside: what loads, what is reported and where, what
 //! is released and refused, and what a hostile payload or a careless policy can do to us.
 
-mod dump;
 mod examples;
 mod exchange;
 mod hostile;
