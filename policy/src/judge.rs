@@ -278,7 +278,10 @@ fn keyword(error: &ValidationError<'_>) -> String {
         kind => return kind.keyword().to_owned(),
     };
     let place = error.schema_path().as_str();
-    let found = place.rsplit('/').take(3).find(|token| under.contains(token));
+    let found = place
+        .rsplit('/')
+        .take(3)
+        .find(|token| under.contains(token));
     found.unwrap_or(otherwise).to_owned()
 }
 

@@ -136,9 +136,12 @@ impl Launch {
         self
     }
 
-    /// Gives the files to another user, whom the gateway will be.
+    /// Gives the files, and a copy of the program, to another user, whom the gateway will be.
     pub fn owner(self, uid: u32, gid: u32) -> Self {
         use std::os::unix::fs::chown;
+        // The program too: a checkout may be closed to all but its owner.
+        let program = env!("CARGO_BIN_EXE_lazaret");
+        fs::copy(program, self.dir.path().join("lazaret")).unwrap();
         chown(self.dir.path(), Some(uid), Some(gid)).unwrap();
         for entry in fs::read_dir(self.dir.path()).unwrap() {
             chown(entry.unwrap().path(), Some(uid), Some(gid)).unwrap();
@@ -195,7 +198,12 @@ impl Launch {
 
     fn spawn(&mut self) -> Gateway {
         let mut words = self.prefix.clone();
-        words.push(env!("CARGO_BIN_EXE_lazaret").into());
+        let copy = self.dir.path().join("lazaret");
+        words.push(if copy.exists() {
+            copy.display().to_string()
+        } else {
+            env!("CARGO_BIN_EXE_lazaret").into()
+        });
         words.extend(["run".into(), "--policy".into()]);
         words.push(self.dir.path().join("policy.yaml").display().to_string());
         if self.audit_to_file {

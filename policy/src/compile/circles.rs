@@ -97,11 +97,7 @@ impl<'s> Circles<'s> {
     ///
     /// # Errors
     /// More combinations than can be judged.
-    pub(super) fn shape(
-        &mut self,
-        root: &Path,
-        used: &BTreeSet<PathBuf>,
-    ) -> Result<Shape, Circle> {
+    pub(super) fn shape(&mut self, root: &Path, used: &BTreeSet<PathBuf>) -> Result<Shape, Circle> {
         let mut branching = false;
         let mut overlapping = 1_u64;
         for file in used {
@@ -208,7 +204,10 @@ impl<'s> Circles<'s> {
         for _ in 0..MAX_CHAIN {
             let schema = self.schema(&place).as_object();
             let reference = schema
-                .filter(|s| s.keys().all(|k| ["$ref", "title", "description"].contains(&k.as_str())))
+                .filter(|s| {
+                    s.keys()
+                        .all(|k| ["$ref", "title", "description"].contains(&k.as_str()))
+                })
                 .and_then(|s| s.get("$ref")?.as_str());
             match reference.and_then(|r| self.schemas.resolve(&place.0, r)) {
                 Some((file, pointer, _)) => place = (file, pointer),
