@@ -4,7 +4,7 @@
 //! the command line and other bindings share it, so that all of them decide alike.
 //!
 //! The files read in the order in which a policy and then a payload meet them:
-//! a file ([`source`], [`file`]) is compiled ([`compile`]) into a typed [`Policy`] ([`rule`],
+//! a file ([`source`], [`mod@file`]) is compiled ([`compile`]) into a typed [`Policy`] ([`rule`],
 //! [`exchange`], [`contract`]); a payload is judged by its contract ([`judge`]), which ends in a
 //! release or in violations with exactly one [`Reason`] each.
 

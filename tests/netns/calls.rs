@@ -155,9 +155,8 @@ fn the_pod_is_nobodys_router() {
     let gateway = lab.start(POLICY);
     for (family, [pod, hospital]) in [(4, [POD[0], HOSPITAL[0]]), (6, [POD[1], HOSPITAL[1]])] {
         let length = if family == 4 { 32 } else { 128 };
-        lab.home.ip(&format!(
-            "route add {hospital}/{length} via {pod}"
-        ));
+        lab.home
+            .ip(&format!("route add {hospital}/{length} via {pod}"));
         let patience = Duration::from_secs(2);
         // The port is one that the policy opens, on another machine.
         let refused = lab.home.try_dial(hospital, 7002, patience);
