@@ -45,10 +45,12 @@
 //!
 //! # Order
 //!
-//! [`record`] is what a caller fills in, [`writer`] the handle and the thread that owns the log,
+//! [`record`] is what a caller fills in, `appender` hands it in together with others of its thread,
+//! [`writer`] is the handle and the thread that owns the log,
 //! `queue` is between the two, `chain` makes and reads lines, `sink` is where they go, and
 //! [`verify`](mod@verify) reads them again.
 
+mod appender;
 mod chain;
 #[cfg(test)]
 mod faults;
@@ -68,6 +70,7 @@ use std::time::Duration;
 
 use lazaret_policy::Reason;
 
+pub use appender::Appender;
 pub use chain::{Digest, DigestError, Head, LineFault};
 pub use record::{Kind, Record, Text, Verdict, Violation, Violations};
 pub use verify::{Break, Broken, Fault, Report, VerifyError, verify};

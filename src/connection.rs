@@ -51,12 +51,14 @@ enum Course {
     Refuse(Reason),
 }
 
-/// Carries one connection.
-pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, direction: Direction) {
-    if let Err(error) = socket::accepted(&stream) {
-        tracing::debug!(%client, %error, "gone before it began");
-        return;
-    }
+/// Carries one connection, accepted by the listener `at` this address.
+pub async fn run(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    client: ClientAddr,
+    at: SocketAddr,
+    direction: Direction,
+) {
     let standalone = &worker.shared.settings.standalone;
     let (client, to) = if standalone.standalone {
         let client = match (standalone.caller, direction) {
@@ -77,7 +79,7 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
             },
         )
     } else {
-        match original(&worker, &stream, direction) {
+        match original(&worker, &stream, at, direction) {
             Ok(to) => (client, Some(to)),
             Err(reason) => return refuse(&worker, stream, client, direction, None, reason).await,
         }
@@ -112,10 +114,19 @@ pub async fn run(worker: Rc<Worker>, stream: TcpStream, client: ClientAddr, dire
 }
 
 /// Where the kernel says that the connection was meant to go.
-fn original(worker: &Worker, stream: &TcpStream, direction: Direction) -> Result<OrigDst, Reason> {
-    let own = stream
-        .local_addr()
-        .map_err(|_| Reason::OriginalDestinationUnknown)?;
+fn original(
+    worker: &Worker,
+    stream: &TcpStream,
+    at: SocketAddr,
+    direction: Direction,
+) -> Result<OrigDst, Reason> {
+    let own = if at.ip().is_unspecified() {
+        stream
+            .local_addr()
+            .map_err(|_| Reason::OriginalDestinationUnknown)?
+    } else {
+        at
+    };
     let to = socket::original_dst(stream, own).map_err(|_| Reason::OriginalDestinationUnknown)?;
     // A connection made straight to a listener has the listener as its destination; one that was
     // redirected may still have had a port of the gateway as its goal.

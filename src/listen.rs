@@ -1,6 +1,7 @@
 //! The accept loops of one thread.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,13 +29,14 @@ pub fn serve(worker: &Rc<Worker>, sockets: Sockets) -> io::Result<()> {
     for (direction, listeners) in directions {
         for listener in listeners {
             let listener = socket::into_tokio(listener)?;
-            tokio::task::spawn_local(accept(Rc::clone(worker), listener, direction));
+            let at = listener.local_addr()?;
+            tokio::task::spawn_local(accept(Rc::clone(worker), listener, at, direction));
         }
     }
     Ok(())
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, direction: Direction) {
+async fn accept(worker: Rc<Worker>, listener: TcpListener, at: SocketAddr, direction: Direction) {
     let mut drain = worker.shared.drain.clone();
     loop {
         let accepted = tokio::select! {
@@ -43,7 +45,10 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, direction: Direction)
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, client)) => start(&worker, stream, ClientAddr::new(client), direction),
+            Ok((stream, client)) => {
+                let client = ClientAddr::new(client);
+                start(&worker, stream, client, at, direction);
+            }
             Err(error) if is_about_one_peer(&error) => {}
             Err(error) => {
                 worker.shared.metrics.accept_error(direction);
@@ -54,7 +59,13 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, direction: Direction)
     }
 }
 
-fn start(worker: &Rc<Worker>, stream: TcpStream, client: ClientAddr, direction: Direction) {
+fn start(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    client: ClientAddr,
+    at: SocketAddr,
+    direction: Direction,
+) {
     let tracked = worker.tracker.track();
     let slot = worker.shared.connections.take();
     let worker = Rc::clone(worker);
@@ -73,7 +84,7 @@ fn start(worker: &Rc<Worker>, stream: TcpStream, client: ClientAddr, direction: 
             return;
         };
         let _open = worker.shared.metrics.connection_open(direction);
-        connection::run(worker, stream, client, direction).await;
+        connection::run(worker, stream, client, at, direction).await;
     });
 }
 

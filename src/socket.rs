@@ -3,7 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
+use nix::libc::{MSG_MORE, MSG_NOSIGNAL};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::addr::{OrigDst, UpstreamAddr};
@@ -27,6 +29,8 @@ pub fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // What is accepted inherits it.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -52,14 +56,6 @@ pub fn probe_free(addr: SocketAddr) -> io::Result<()> {
 /// The runtime cannot register it.
 pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
-}
-
-/// Options of an accepted connection.
-///
-/// # Errors
-/// The peer has gone already.
-pub fn accepted(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)
 }
 
 /// Notices a peer that is gone without a word. For tunnels, which may be silent for long; an
@@ -99,6 +95,16 @@ pub fn original_dst(stream: &TcpStream, own: SocketAddr) -> io::Result<OrigDst> 
     dst.as_socket()
         .map(OrigDst::new)
         .ok_or_else(|| io::Error::other("the original destination is no IP address"))
+}
+
+/// Sends, and says that more follows: the kernel waits for a full segment or the end.
+///
+/// # Errors
+/// What the kernel says; [`io::ErrorKind::WouldBlock`] when it takes nothing now.
+pub fn send_more_follows(stream: &TcpStream, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    stream.try_io(Interest::WRITABLE, || {
+        SockRef::from(stream).send_vectored_with_flags(bufs, MSG_MORE | MSG_NOSIGNAL)
+    })
 }
 
 /// Connects to a destination.

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use lazaret_policy::Policy;
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 
-use crate::audit::AuditLog;
+use crate::audit::{Appender, AuditLog};
 use crate::drain::{Drain, Tracker};
 use crate::http::forward::Pool;
 use crate::listen;
@@ -46,6 +45,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Unused connections to destinations.
     pub pool: Rc<Pool>,
+    /// The audit log, for what is released.
+    pub audit: Appender,
     /// Names to addresses.
     pub resolver: Resolver,
     /// Open connections of this thread.
@@ -81,9 +82,11 @@ pub struct ConnectionSlot(Arc<AtomicUsize>);
 /// # Errors
 /// The runtime or a socket cannot be set up.
 pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<usize> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, async move {
+    // Not a `LocalSet`, whose tasks are woken through an eventfd by this thread's own sockets.
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
         let worker = Rc::new(Worker::new(shared));
         listen::serve(&worker, sockets)?;
         tokio::task::spawn_local(Rc::clone(&worker.pool).sweep());
@@ -103,6 +106,7 @@ impl Worker {
         let limits = &shared.settings.limits;
         Self {
             pool: Pool::new(limits),
+            audit: Appender::new(shared.audit.clone()),
             resolver: Resolver::new(shared.settings.standalone.map.clone()),
             tracker: Tracker::default(),
             policy: RefCell::new(shared.policies.cache()),

@@ -3,7 +3,7 @@
 
 use std::mem;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -21,6 +21,8 @@ pub(super) struct Entry {
 pub(super) enum Ack {
     NoOne,
     Task(oneshot::Sender<Result<(), AuditError>>),
+    /// A task of the thread that writes: it need not be woken.
+    Slot(Arc<OnceLock<Result<(), AuditError>>>),
     Thread(SyncSender<Result<(), AuditError>>),
 }
 
@@ -175,6 +177,7 @@ impl Ack {
         match self {
             Self::NoOne => (),
             Self::Task(task) => drop(task.send(result)),
+            Self::Slot(slot) => drop(slot.set(result)),
             Self::Thread(thread) => drop(thread.send(result)),
         }
     }

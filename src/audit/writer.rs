@@ -9,7 +9,8 @@
 //! Writing to a file without a sync takes a few microseconds, far less than waking another thread,
 //! and on a busy machine that thread may have to wait for a processor while clients wait for it.
 //! There the caller itself owns the log for a moment, if nobody else does; if somebody does, that
-//! one finds the record in the queue before it lets go. Streams and syncs may block for long, and
+//! one finds the record in the queue before it lets go. Threads that release payloads do so by an
+//! [`Appender`](super::Appender), once for all that is ready in a round of their event loop. Streams and syncs may block for long, and
 //! a caller carries other traffic too, so those are always the thread's.
 //!
 //! When a batch fails, the log is put back to where it was and everyone in it is refused. The next
@@ -146,6 +147,35 @@ impl AuditLog {
     /// How many records wait for the writer.
     pub fn queued(&self) -> usize {
         self.handle.shared.queue.len()
+    }
+
+    /// Whether whoever appends also writes, since that takes no longer than telling the thread.
+    pub(super) fn callers_write(&self) -> bool {
+        self.handle.inline
+    }
+
+    /// The record as it stands in the log, but for what chains it.
+    pub(super) fn written_out(&self, record: &Record) -> Result<Vec<u8>, AuditError> {
+        record.to_json().inspect_err(|_| {
+            self.handle.shared.lost.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Writes a batch of the caller's own, and tells everyone in it.
+    pub(super) fn write_batch(&self, batch: &mut Vec<Entry>) {
+        match self.handle.writer.lock() {
+            Ok(mut writer) => writer.commit(batch),
+            Err(_) => {
+                self.handle.shared.give_up();
+                for entry in batch.drain(..) {
+                    entry.ack.send(Err(AuditError::Closed));
+                }
+            }
+        }
+        // Whoever did not get the log meanwhile counts on this.
+        if self.handle.shared.queue.len() > 0 {
+            self.handle.write_what_waits();
+        }
     }
 
     fn submit(&self, record: &Record, ack: Ack) -> Result<(), AuditError> {

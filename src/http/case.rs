@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::Response;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -12,15 +12,12 @@ use lazaret_policy::{Contract, Direction, Exchange, Mode, Policy, Reason};
 use sha2::{Digest as _, Sha256};
 
 use crate::addr::{OrigDst, UpstreamAddr};
-use crate::audit::{self, Digest, Kind, Record, Text, Verdict};
+use crate::audit::{self, AuditError, Digest, Kind, Record, Text, Verdict};
 use crate::connection::Conn;
 use crate::http::payload::Payload;
 use crate::http::respond::{self, Refusal};
 use crate::metrics::ExchangeLabels;
 use crate::worker::Worker;
-
-/// How long a record may take to be written. A disk that hangs must not hold every exchange.
-const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One exchange, from its head to its verdict.
 pub struct Case {
@@ -239,16 +236,11 @@ impl Case {
 
     async fn write(&mut self) -> Result<(), Reason> {
         self.record.duration_us = Some(micros(self.started));
-        let appending = self.worker.shared.audit.append(&self.record);
-        let written = tokio::time::timeout(AUDIT_TIMEOUT, appending).await;
-        let error: &dyn std::fmt::Display = match &written {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => {
-                self.releasing = false;
-                error
-            }
-            Err(elapsed) => elapsed,
+        let Err(error) = self.worker.audit.append(&self.record).await else {
+            return Ok(());
         };
+        // One that came too late may still get onto the record.
+        self.releasing &= matches!(error, AuditError::Timeout(_));
         tracing::error!(%error, "audit record not written: refused");
         self.worker.shared.metrics.audit_failure();
         Err(Reason::AuditUnavailable)

@@ -13,9 +13,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lazaret_policy::{Direction, Reason};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::connection::{self, Conn};
+use crate::http::last::{self, LastAnswer};
 use crate::http::payload::Payload;
 use crate::http::{egress, ingress};
 use crate::prefixed::Prefixed;
@@ -41,26 +42,27 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 
 /// Serves one connection until it ends, the process drains, or a new policy no longer lets it
 /// carry exchanges.
-pub async fn serve<I>(worker: Rc<Worker>, io: Prefixed<I>, conn: Conn)
-where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+pub async fn serve(worker: Rc<Worker>, io: Prefixed<TcpStream>, conn: Conn) {
     let read = io.read_counter();
     // What had been read when the last request was answered: an end there cuts nothing off.
     let settled = Rc::new(Cell::new(0));
+    let is_last = Rc::new(Cell::new(false));
+    let io = TokioIo::new(LastAnswer::new(io, Rc::clone(&is_last)));
     let service = {
         let (worker, read, settled) = (Rc::clone(&worker), Rc::clone(&read), Rc::clone(&settled));
         service_fn(move |request| {
             let worker = Rc::clone(&worker);
             let (read, settled) = (Rc::clone(&read), Rc::clone(&settled));
+            let is_last = Rc::clone(&is_last);
             async move {
+                let ends = last::is_last_request(&request);
                 let response = exchange(worker, conn, request).await;
                 settled.set(read.get());
+                is_last.set(ends || last::is_last_answer(&response));
                 Ok::<_, Infallible>(response)
             }
         })
     };
-    let io = TokioIo::new(io);
     let mut ending = None;
     // The two connection types have the same methods, and no trait.
     macro_rules! until_it_must_end {

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
 use super::{Opened, Sink, SinkError};
 use crate::audit::chain::Head;
 use crate::audit::files::{self, Unusable};
@@ -139,12 +141,17 @@ impl FileSink {
     /// Someone who edits, cuts or deletes the file while it is written must not go unnoticed
     /// until the chain is verified some day.
     fn check(&self) -> io::Result<()> {
-        let found = self.file.metadata()?;
-        if found.nlink() == 0 {
+        // Whoever asks for the times makes the kernel write the inode with each record.
+        let wanted = StatxFlags::NLINK | StatxFlags::SIZE;
+        let found = statx(&self.file, "", AtFlags::EMPTY_PATH, wanted)?;
+        if !StatxFlags::from_bits_retain(found.stx_mask).contains(wanted) {
+            return Err(io::Error::other("the file system does not tell its length"));
+        }
+        if found.stx_nlink == 0 {
             return Err(io::Error::other("the file was deleted"));
         }
-        if found.len() != self.len {
-            let (is, was) = (found.len(), self.len);
+        if found.stx_size != self.len {
+            let (is, was) = (found.stx_size, self.len);
             return Err(io::Error::other(format!(
                 "the file has {is} bytes instead of {was}"
             )));
