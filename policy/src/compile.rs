@@ -1,30 +1,40 @@
 //! From files to a [`Policy`]: reads the policy and every schema it uses, and reports all errors
 //! at once. What compiles cannot fail later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::diagnostic::{Diagnostics, Severity};
 use crate::file::PolicyFile;
+use crate::lint::Terms;
+use crate::site::Site;
 use crate::source::{Document, Place};
 use crate::{Contract, Policy};
 
 mod circles;
+mod codelists;
 mod contracts;
 mod defects;
 mod exchanges;
+pub(crate) mod flatten;
 mod overlap;
 mod references;
+mod report;
 mod rules;
 mod schemas;
-mod structure;
+mod site;
+pub(crate) mod structure;
 mod text;
 
+use contracts::{Limits, assemble};
+pub(crate) use references::any_key;
+pub(crate) use report::Report;
 pub(crate) use schemas::Schemas;
-pub use structure::policy_schema;
+pub use site::load_site;
+pub use structure::{policy_schema, site_schema};
 
 /// No policy or schema file is larger than this, in bytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -35,6 +45,9 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Bundle {
     path: PathBuf,
     files: BTreeMap<PathBuf, Result<String, String>>,
+    /// The code lists that the schemas name.
+    lists: BTreeMap<PathBuf, Result<String, String>>,
+    site: Option<(PathBuf, Result<String, String>)>,
 }
 
 /// Loads a policy. The findings that came with it are warnings.
@@ -42,7 +55,18 @@ pub struct Bundle {
 /// # Errors
 /// All that is wrong with the policy and its schemas.
 pub fn load(path: &Path) -> Result<(Policy, Diagnostics), Diagnostics> {
-    Bundle::read(path).compile()
+    load_with_site(path, None)
+}
+
+/// Loads a policy that must hold to a site policy. The findings that came with it are warnings.
+///
+/// # Errors
+/// All that is wrong with the policy, its schemas and the site policy.
+pub fn load_with_site(
+    path: &Path,
+    site: Option<&Path>,
+) -> Result<(Policy, Diagnostics), Diagnostics> {
+    Bundle::read_with_site(path, site).compile()
 }
 
 /// Loads a bare contract schema, as `lazaret judge --schema` does, with these limits.
@@ -54,24 +78,40 @@ pub fn load_schema(
     max_bytes: usize,
     max_depth: u16,
 ) -> Result<(Contract, Diagnostics), Diagnostics> {
-    let mut files = BTreeMap::new();
-    references::read_closure(path, &mut files);
-    let schemas = Schemas::new(&files);
+    let site = Site::default();
+    let terms = Terms {
+        strict: false,
+        every: false,
+        site: &site,
+        max_bytes,
+    };
+    load_schema_on(path, &terms, max_depth)
+}
+
+/// Loads a bare contract schema on these terms.
+///
+/// # Errors
+/// All that is wrong with the schema.
+pub fn load_schema_on(
+    path: &Path,
+    terms: &Terms<'_>,
+    max_depth: u16,
+) -> Result<(Contract, Diagnostics), Diagnostics> {
+    let (mut files, mut lists) = (BTreeMap::new(), BTreeMap::new());
+    references::read_closure(path, &mut files, &mut lists);
+    let schemas = Schemas::new(&files, &lists);
     let mut report = Report::new(path.to_owned(), Document::default());
     let contract = schemas
-        .contract(path, &mut report, false)
-        .map(|parts| Contract {
-            name: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into(),
-            media_type: "application/json".into(),
-            max_bytes,
-            max_depth,
-            validator: parts.validator,
-            known_names: parts.known_names,
-            shape: parts.shape,
+        .contract(path, &mut report, terms)
+        .and_then(|parts| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let limits = Limits {
+                media_type: "application/json".into(),
+                max_bytes: terms.max_bytes,
+                max_depth,
+                horizon: terms.site.horizon,
+            };
+            assemble(&name, limits, parts, &schemas, path, &mut report)
         });
     report.finish(contract)
 }
@@ -80,7 +120,12 @@ impl Bundle {
     /// Reads the policy file and the schema files it names. What cannot be read is remembered as
     /// such and reported by [`Bundle::compile`].
     pub fn read(path: &Path) -> Self {
-        let mut files = BTreeMap::new();
+        Self::read_with_site(path, None)
+    }
+
+    /// As [`Bundle::read`], with the site policy that the policy must hold to.
+    pub fn read_with_site(path: &Path, site: Option<&Path>) -> Self {
+        let (mut files, mut lists) = (BTreeMap::new(), BTreeMap::new());
         let text = read_file(path);
         if let Ok(text) = &text
             && let Ok(document) = Document::parse(text)
@@ -90,7 +135,7 @@ impl Bundle {
                 if let Some(schema) = contract.get("schema").and_then(|s| s.as_str())
                     && is_local(schema)
                 {
-                    references::read_closure(&beside(path, schema), &mut files);
+                    references::read_closure(&beside(path, schema), &mut files, &mut lists);
                 }
             }
         }
@@ -98,7 +143,20 @@ impl Bundle {
         Self {
             path: path.to_owned(),
             files,
+            lists,
+            site: site.map(|site| (site.to_owned(), read_file(site))),
         }
+    }
+
+    /// The site policy; the usual one when none was given, or when it is broken, which is reported.
+    fn site(&self, report: &mut Report) -> Site {
+        let Some((path, text)) = &self.site else {
+            return Site::default();
+        };
+        site::compile(path, text).unwrap_or_else(|errors| {
+            report.findings.extend(errors);
+            Site::default()
+        })
     }
 
     /// SHA-256 over all files, lower-case hex. File names count relative to the policy, so that a
@@ -106,7 +164,7 @@ impl Bundle {
     pub fn digest(&self) -> String {
         let policy = references::normal(&self.path);
         let folder = policy.parent().unwrap_or(Path::new(""));
-        let files: BTreeMap<PathBuf, _> = (self.files.iter())
+        let files: BTreeMap<PathBuf, _> = (self.files.iter().chain(&self.lists))
             .map(|(path, text)| {
                 (
                     references::relative(folder, &references::normal(path)),
@@ -126,6 +184,13 @@ impl Bundle {
                 hash.update(part);
             }
             hash.update([found]);
+        }
+        // Its name is the operator's affair. Without one, the digest is that of the policy alone.
+        if let Some((_, text)) = &self.site {
+            let text = text.as_ref().unwrap_or_else(|error| error);
+            hash.update(b"site");
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
         }
         hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
@@ -150,7 +215,7 @@ impl Bundle {
         };
         let mut value = document.value.clone();
         let mut report = Report::new(self.path.clone(), document);
-        structure::mend(&mut value, &mut report);
+        structure::mend(&structure::POLICY, &mut value, &mut report);
         if value.is_null() {
             return report.finish(None);
         }
@@ -164,86 +229,6 @@ impl Bundle {
             }
         };
         report.finish(policy)
-    }
-}
-
-/// Collects findings about one policy file and the schemas beside it.
-pub(crate) struct Report {
-    path: PathBuf,
-    document: Document,
-    findings: Diagnostics,
-    /// Whether a key or a value of the policy is not what can be there.
-    broken: bool,
-    /// Where something may be missing only because it is broken, or its key is written wrongly.
-    uncertain: BTreeSet<String>,
-}
-
-impl Report {
-    fn new(path: PathBuf, document: Document) -> Self {
-        Self {
-            path,
-            document,
-            findings: Diagnostics::default(),
-            broken: false,
-            uncertain: BTreeSet::new(),
-        }
-    }
-
-    pub(crate) fn error(&mut self, pointer: &str, message: String, help: Option<String>) {
-        self.at(pointer, Severity::Error, message, help);
-    }
-
-    /// Reports that one of these is missing, unless that only follows from what is reported anyway.
-    fn lack(
-        &mut self,
-        absent: &[&str],
-        pointer: &str,
-        severity: Severity,
-        message: String,
-        help: Option<String>,
-    ) {
-        if !absent.iter().any(|p| self.uncertain.contains(*p)) {
-            self.at(pointer, severity, message, help);
-        }
-    }
-
-    pub(crate) fn at(
-        &mut self,
-        pointer: &str,
-        severity: Severity,
-        message: String,
-        help: Option<String>,
-    ) {
-        let place = self.document.place(pointer);
-        self.at_place(self.path.clone(), place, pointer, severity, message, help);
-    }
-
-    pub(crate) fn at_place(
-        &mut self,
-        file: PathBuf,
-        place: Place,
-        pointer: &str,
-        severity: Severity,
-        message: String,
-        help: Option<String>,
-    ) {
-        self.findings.push(Diagnostic {
-            severity,
-            file,
-            line: place.line,
-            column: place.column,
-            pointer: pointer.to_owned(),
-            message,
-            help,
-        });
-    }
-
-    fn finish<T>(mut self, value: Option<T>) -> Result<(T, Diagnostics), Diagnostics> {
-        self.findings.sort();
-        match value {
-            Some(value) if !self.findings.has_errors() => Ok((value, self.findings)),
-            _ => Err(self.findings),
-        }
     }
 }
 
@@ -280,5 +265,10 @@ fn read_file(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 pub(crate) fn text_rule_for_tests(schema: serde_json::Value) -> crate::value::TextRule {
-    crate::value::TextRule::new(schemas::options().build(&schema).unwrap())
+    crate::value::TextRule::new(schemas::options().build(&schema).unwrap(), schema)
+}
+
+#[cfg(test)]
+pub(crate) fn validator_for_tests(schema: &serde_json::Value) -> jsonschema::Validator {
+    schemas::options().build(schema).unwrap()
 }

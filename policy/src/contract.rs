@@ -4,6 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jsonschema::Validator;
+use serde_json::Value;
+
+use crate::capacity::{self, Capacity};
+use crate::judge::sdc::Pointer;
+use crate::release::ReleaseRule;
 
 /// Digits of the largest index into an array of 64 MiB, at two bytes for each item.
 const MAX_INDEX_DIGITS: usize = 8;
@@ -20,10 +25,18 @@ pub struct Contract {
     pub max_bytes: usize,
     /// How deep objects and arrays may be nested.
     pub max_depth: u16,
+    /// What may follow what was released before; needs a ledger.
+    pub release: Option<Arc<ReleaseRule>>,
     pub(crate) validator: Validator,
     /// Every member name that the schema itself uses: what a record may repeat of a pointer.
     pub(crate) known_names: BTreeSet<String>,
     pub(crate) shape: Shape,
+    /// The schema without references; `true` where it has no such form in draft 2020-12.
+    pub(crate) flat: Value,
+    /// Its rules of disclosure control hold for every text in a payload.
+    pub(crate) disclosure: bool,
+    /// Members that are judged and never leave.
+    pub(crate) evidence: Vec<Pointer>,
 }
 
 /// What of a schema bounds the work of explaining why a payload does not fit it.
@@ -39,6 +52,16 @@ pub(crate) struct Shape {
 }
 
 impl Contract {
+    /// What its schema can carry in one message.
+    pub fn capacity(&self) -> Capacity {
+        capacity::count(&self.flat, Some(self.max_bytes))
+    }
+
+    /// What its schema says that it carries at most, in bits (`sdcCapacity`).
+    pub fn allowed_bits(&self) -> Option<u64> {
+        self.flat.pointer("/sdcCapacity/maxBits")?.as_u64()
+    }
+
     /// The pointer with every member name that is not the schema's own replaced by `*`: a name
     /// that the sender chose could carry data into the records.
     pub fn redact_pointer(&self, pointer: &str) -> String {

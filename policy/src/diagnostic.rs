@@ -11,6 +11,9 @@ use serde::Serialize;
 pub struct Diagnostic {
     /// Whether the policy may load all the same.
     pub severity: Severity,
+    /// What kind of finding it is, for scripts: a stable kebab-case code, of those that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// The file.
     pub file: PathBuf,
     /// Line, from 1; 0 when the finding is about the file as a whole.
@@ -45,6 +48,11 @@ impl Diagnostics {
     /// Adds a finding.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.0.push(diagnostic);
+    }
+
+    /// Adds the findings of another file.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
     }
 
     /// Whether any finding keeps the policy from loading.
@@ -95,7 +103,11 @@ impl fmt::Display for Diagnostic {
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
-        write!(f, ": {}: {}", self.severity, self.message)?;
+        write!(f, ": {}", self.severity)?;
+        if let Some(code) = self.code {
+            write!(f, " [{code}]")?;
+        }
+        write!(f, ": {}", self.message)?;
         if !self.pointer.is_empty() {
             write!(f, " (at {})", self.pointer)?;
         }

@@ -157,6 +157,14 @@ impl PathTemplate {
         Self { segments }
     }
 
+    /// What the parameters may hold, in the order of the path.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &TextRule> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Literal(_) => None,
+            Segment::Parameter(rule) => Some(rule),
+        })
+    }
+
     /// Splits a template as it is written in a policy.
     ///
     /// # Errors

@@ -11,11 +11,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::contract::{Shape, is_index};
+use crate::release::ReleaseFacts;
 use crate::{Contract, Reason};
 
 pub mod canonical;
 mod explain;
 pub mod json;
+pub(crate) mod sdc;
+pub(crate) mod text;
 pub(crate) mod unique;
 
 pub(crate) use explain::explain;
@@ -53,6 +56,15 @@ pub struct Violation {
     pub message: String,
 }
 
+/// A payload that may leave, unless earlier releases are against it.
+#[derive(Clone, Debug)]
+pub struct Cleared {
+    /// The canonical bytes.
+    pub bytes: Vec<u8>,
+    /// What the ledger must know of it; there if the contract has a rule about releases.
+    pub facts: Option<Box<ReleaseFacts>>,
+}
+
 /// What the head of a message says about its body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BodyHead<'h> {
@@ -68,12 +80,12 @@ impl Contract {
     /// # Errors
     /// At least one violation. Only schema violations come in numbers: whatever else is wrong ends
     /// the judgement.
-    pub fn judge(&self, head: BodyHead<'_>, body: &[u8]) -> Result<Vec<u8>, Vec<Violation>> {
+    pub fn judge(&self, head: BodyHead<'_>, body: &[u8]) -> Result<Cleared, Vec<Violation>> {
         self.judge_head(head).map_err(|v| vec![v])?;
         if body.len() > self.max_bytes {
             return Err(vec![self.too_large()]);
         }
-        self.judge_body(body)
+        self.clear(body)
     }
 
     /// Judges what the head says of the body, so that a body need not be read in vain.
@@ -103,12 +115,20 @@ impl Contract {
         Ok(())
     }
 
-    /// Judges the bytes of a body.
+    /// The bytes that may leave of a body, as far as it alone can tell.
     ///
     /// # Errors
     /// See [`Contract::judge`].
     pub fn judge_body(&self, body: &[u8]) -> Result<Vec<u8>, Vec<Violation>> {
-        let value = json::parse(body, self.max_depth).map_err(|error| {
+        self.clear(body).map(|cleared| cleared.bytes)
+    }
+
+    /// Judges the bytes of a body.
+    ///
+    /// # Errors
+    /// See [`Contract::judge`].
+    pub fn clear(&self, body: &[u8]) -> Result<Cleared, Vec<Violation>> {
+        let mut value = json::parse(body, self.max_depth).map_err(|error| {
             vec![Violation {
                 reason: error.reason,
                 pointer: self.shortened(&error.pointer),
@@ -116,10 +136,26 @@ impl Contract {
                 message: error.reason.text().to_owned(),
             }]
         })?;
+        if self.disclosure
+            && let Some(place) = text::first_unclean(&value)
+        {
+            return Err(vec![Violation {
+                reason: Reason::JsonText,
+                pointer: self.pointer(&place, &value),
+                keyword: None,
+                message: Reason::JsonText.text().to_owned(),
+            }]);
+        }
         if !self.validator.is_valid(&value) {
             return Err(self.violations(&value));
         }
-        Ok(canonical::canonical(&value))
+        sdc::strip(&mut value, &self.evidence);
+        let bytes = canonical::canonical(&value);
+        let facts = match &self.release {
+            Some(rule) => Some(Box::new(rule.facts(&value, &bytes)?)),
+            None => None,
+        };
+        Ok(Cleared { bytes, facts })
     }
 
     /// The violation of a body over [`Contract::max_bytes`].
@@ -170,14 +206,25 @@ impl Contract {
         violations
     }
 
-    fn explained(
-        &self,
-        error: &ValidationError<'_>,
-        payload: &Value,
-    ) -> impl Iterator<Item = Violation> {
-        let pointer = self.pointer(error.instance_path().as_str(), payload);
+    fn explained(&self, error: &ValidationError<'_>, payload: &Value) -> Vec<Violation> {
+        let path = error.instance_path().as_str();
+        let pointer = self.pointer(path, payload);
         let keyword = keyword(error);
+        if let ValidationErrorKind::Custom { message, .. } = error.kind() {
+            let found = sdc::Finding::read_all(message).into_iter();
+            let violations: Vec<_> = (found.map(|finding| Violation {
+                reason: finding.reason,
+                pointer: self.pointer(&format!("{path}{}", finding.pointer), payload),
+                keyword: Some(keyword.clone()),
+                message: finding.message,
+            }))
+            .collect();
+            if !violations.is_empty() {
+                return violations;
+            }
+        }
         let (pointers, message) = match error.kind() {
+            ValidationErrorKind::Custom { message, .. } => (vec![pointer], message.clone()),
             ValidationErrorKind::AdditionalProperties { unexpected }
             | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
                 let pointers = (unexpected.iter().take(MAX_VIOLATIONS))
@@ -192,12 +239,13 @@ impl Contract {
             }
             kind => (vec![pointer], explain(kind)),
         };
-        pointers.into_iter().map(move |pointer| Violation {
+        let violation = |pointer| Violation {
             reason: Reason::SchemaMismatch,
             pointer,
             keyword: Some(keyword.clone()),
             message: message.clone(),
-        })
+        };
+        pointers.into_iter().map(violation).collect()
     }
 
     /// The place of an error in the payload. Only the payload tells indices and names apart.

@@ -8,21 +8,26 @@
 //! [`exchange`], [`contract`]); a payload is judged by its contract ([`judge`]), which ends in a
 //! release or in violations with exactly one [`Reason`] each.
 
+pub mod capacity;
 pub mod compile;
 pub mod contract;
 pub mod diagnostic;
 pub mod exchange;
 pub mod file;
 pub mod judge;
+pub mod lint;
 mod openness;
 pub mod reason;
+pub mod release;
 pub mod rule;
+pub mod site;
 pub mod source;
 pub mod value;
 
-pub use compile::{Bundle, load};
+pub use compile::{Bundle, load, load_with_site};
 pub use contract::Contract;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use exchange::Exchange;
 pub use reason::Reason;
 pub use rule::{Action, Direction, EgressRule, Host, IngressRule, Mode, Policy};
+pub use site::Site;

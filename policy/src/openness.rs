@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub(crate) use self::covered::Covered;
 use self::node::Node;
 use crate::compile::Schemas;
 
+mod check;
+mod covered;
 mod node;
 
 /// How many schemas are looked at before the search gives up and says so: with alternatives within
@@ -37,9 +40,23 @@ pub(crate) struct Open {
     instead: &'static str,
 }
 
+/// What is said of a number that no rule judges.
+const UNCOVERED: &str = "a number without a disclosure rule";
+
 impl Open {
+    /// The code of the finding in a contract with disclosure rules.
+    pub(crate) fn code(&self) -> &'static str {
+        match self.what {
+            UNCOVERED => "sdc-uncovered",
+            _ => "sdc-open",
+        }
+    }
+
     pub(crate) fn message(&self) -> String {
-        format!("open schema: {}", self.what)
+        match self.what {
+            UNCOVERED => format!("{UNCOVERED}: a cell of one person would pass"),
+            what => format!("open schema: {what}"),
+        }
     }
 
     pub(crate) fn help(&self) -> String {
@@ -47,11 +64,18 @@ impl Open {
     }
 }
 
-/// All open places that are reached from the root of this file.
-pub(crate) fn find(path: &Path, schemas: &Schemas, carrier: Carrier) -> BTreeSet<Open> {
+/// All open places that are reached from the root of this file. With disclosure rules, numbers that
+/// none of them judges count as well, and so do numbers of any precision and free text.
+pub(crate) fn find<'s>(
+    path: &Path,
+    schemas: &'s Schemas,
+    carrier: Carrier,
+    covered: Option<&'s Covered>,
+) -> BTreeSet<Open> {
     let mut search = Search {
         schemas,
         carrier,
+        covered,
         seen: BTreeSet::new(),
         todo: Vec::new(),
         steps: 0,
@@ -83,6 +107,7 @@ pub(crate) fn find(path: &Path, schemas: &Schemas, carrier: Carrier) -> BTreeSet
 struct Search<'s> {
     schemas: &'s Schemas,
     carrier: Carrier,
+    covered: Option<&'s Covered>,
     /// Places already looked at, each by the schemas that hold there: schemas may be recursive.
     seen: BTreeSet<Vec<(PathBuf, String)>>,
     /// Places to look at, each by schemas that hold there.
@@ -149,113 +174,6 @@ impl<'s> Search<'s> {
         let parts = node.get("allOf").and_then(Value::as_array);
         for (i, part) in parts.into_iter().flatten().enumerate() {
             self.gather(&node.child(&["allOf", &i.to_string()], part), here);
-        }
-    }
-
-    fn check(&mut self, node: &Node<'s>, here: &[Node<'s>]) {
-        let has = |keyword: &str| here.iter().any(|n| n.has(keyword));
-        if has("const") || has("enum") {
-            return;
-        }
-        let typed: Vec<&Value> = here.iter().filter_map(|n| n.get("type")).collect();
-        if typed.is_empty() {
-            self.report(node, "a value of any type", "`type`, `const` or `enum`");
-            return;
-        }
-        // Every `type` must hold, so a type that one of them leaves out is closed.
-        let may_be = |name: &str| {
-            let is = |t: &Value| {
-                let t = t.as_str().unwrap_or_default();
-                t == name || (t == "number" && name == "integer")
-            };
-            typed.iter().all(|t| match t {
-                Value::Array(names) => names.iter().any(is),
-                one => is(one),
-            })
-        };
-        let body = self.carrier == Carrier::Body;
-        if body && may_be("object") && !self.is_closed(here) && !self.is_bounded_map(here) {
-            self.report(
-                node,
-                "an object with unlisted members",
-                "`additionalProperties: false` or `unevaluatedProperties: false`; for a map, \
-                 `additionalProperties`, `maxProperties` and bounded `propertyNames`",
-            );
-        }
-        if may_be("string") && !has("maxLength") {
-            self.report(
-                node,
-                "a string of any length",
-                "`enum`, or `pattern` and `maxLength`",
-            );
-        }
-        if body && may_be("array") {
-            self.check_array(node, here);
-        }
-        let low = has("minimum") || has("exclusiveMinimum");
-        let high = has("maximum") || has("exclusiveMaximum");
-        if may_be("integer") && !(low && high) {
-            self.report(node, "a number of any size", "`minimum` and `maximum`");
-        }
-    }
-
-    /// Whether only members that are listed by name may be there.
-    fn is_closed(&mut self, here: &[Node<'s>]) -> bool {
-        let closed_itself =
-            |n: &Node<'_>| n.is_false("additionalProperties") && !n.has("patternProperties");
-        if here.iter().any(closed_itself) {
-            return true;
-        }
-        if !here.iter().any(|n| n.is_false("unevaluatedProperties")) {
-            return false;
-        }
-        // Whatever is evaluated anywhere at this place is allowed, in conditions too.
-        let Some(all) = self.with_conditions(here) else {
-            return false;
-        };
-        self.members(&all[here.len()..]);
-        !all.iter()
-            .any(|n| n.admits("additionalProperties") || n.has("patternProperties"))
-    }
-
-    /// Whether members are free, but few, with bounded names; their values are looked at as such.
-    fn is_bounded_map(&self, here: &[Node<'s>]) -> bool {
-        let has = |keyword: &str| here.iter().any(|n| n.has(keyword));
-        let bounded_names = here.iter().any(|n| {
-            let names = n.get("propertyNames");
-            let mut parts = Vec::new();
-            if let Some(names) = names {
-                self.gather(&n.child(&["propertyNames"], names), &mut parts);
-            }
-            (parts.iter()).any(|p| p.has("const") || p.has("enum") || p.has("maxLength"))
-        });
-        let values = has("additionalProperties") || has("unevaluatedProperties");
-        values && has("maxProperties") && bounded_names
-    }
-
-    fn check_array(&mut self, node: &Node<'s>, here: &[Node<'s>]) {
-        let has = |keyword: &str| here.iter().any(|n| n.has(keyword));
-        // `contains` evaluates as well; then `unevaluatedItems` says little.
-        let unevaluated = (here.iter())
-            .find_map(|n| n.get("unevaluatedItems"))
-            .filter(|_| !has("contains"))
-            .filter(|_| !here.iter().any(|n| n.admits("items")));
-        let conditions = self.with_conditions(here);
-        let unevaluated = unevaluated.filter(|_| conditions.is_some_and(|c| c.len() == here.len()));
-        let tuple = here.iter().filter_map(|n| Some(n.tuple()?.1.len())).max();
-        let ends = here.iter().any(|n| n.is_false(n.rest_of_items()))
-            || unevaluated == Some(&Value::Bool(false));
-        let longest = here
-            .iter()
-            .filter_map(|n| n.get("maxItems")?.as_u64())
-            .min();
-        if longest.is_none() && !ends {
-            self.report(node, "an array of any length", "`maxItems`");
-        }
-        let listed = longest.is_some_and(|longest| tuple.unwrap_or(0) as u64 >= longest);
-        let described = here.iter().any(|n| n.has(n.rest_of_items())) || unevaluated.is_some();
-        if !described && !listed {
-            self.report(node, "items of any type", "`items`");
         }
     }
 

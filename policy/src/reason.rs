@@ -3,6 +3,17 @@
 
 use std::fmt;
 
+mod advice;
+mod body;
+mod connection;
+mod head;
+mod markdown;
+mod ourselves;
+mod releases;
+mod rules;
+
+pub use markdown::reasons_markdown;
+
 macro_rules! reasons {
     ($( $(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $text:literal; )+) => {
         /// Why something was refused.
@@ -124,8 +135,78 @@ reasons! {
         "Objects and arrays are nested deeper than the contract allows.";
     SchemaMismatch = "schema-mismatch", 422,
         "The body does not fit the schema of the contract.";
+    JsonText = "json-text", 422,
+        "A string is not in Unicode normal form C, or holds control or format characters.";
+
+    // Disclosure rules: what the body says (docs/disclosure.md).
+    SdcCell = "sdc-cell", 422,
+        "A cell is neither a number nor a marker that the contract declares.";
+    SdcPointer = "sdc-pointer", 422,
+        "A member that a disclosure rule needs is missing.";
+    SdcMinCount = "sdc-min-count", 422,
+        "A count is below the minimum, or zero, negative or fractional where that is not allowed.";
+    SdcMarker = "sdc-marker", 422,
+        "A suppression marker is not one that the contract declares.";
+    SdcRound = "sdc-round", 422,
+        "A number is not on the rounding grid.";
+    SdcPrecision = "sdc-precision", 422,
+        "A number has more digits than the contract allows.";
+    SdcText = "sdc-text", 422,
+        "A text looks as if it held an identifier of a person.";
+    SdcLabel = "sdc-label", 422,
+        "A label is not in the code list.";
+    SdcContributors = "sdc-contributors", 422,
+        "A statistic stands without a sufficient number of people behind it.";
+    SdcRate = "sdc-rate", 422,
+        "A rate disagrees with its counts, or reveals a small one.";
+    SdcModel = "sdc-model", 422,
+        "A model has too few degrees of freedom or too many parameters for its people.";
+    SdcDominance = "sdc-dominance", 422,
+        "A few contributors dominate a sum, or the evidence about them is inconsistent.";
+    SdcQuantiles = "sdc-quantiles", 422,
+        "A quantile rests on too few people.";
+    SdcHistogram = "sdc-histogram", 422,
+        "A histogram needs open tails, fixed edges and full bins.";
+    SdcSurvival = "sdc-survival", 422,
+        "A step of a survival curve rests on too few people.";
+    SdcRows = "sdc-rows", 422,
+        "There are too many rows, or two with the same key.";
+    SdcRowsSorted = "sdc-rows-sorted", 422,
+        "Rows are not in the order of their keys.";
+    SdcLinked = "sdc-linked", 422,
+        "A count is suppressed, and a statistic that tells it is not.";
+    SdcInconsistent = "sdc-inconsistent", 422,
+        "Margins and cells of a table have no common solution.";
+    SdcNested = "sdc-nested", 422,
+        "What a part leaves out of its whole is below the minimum.";
+    SdcRecoverable = "sdc-recoverable", 422,
+        "A suppressed cell can be narrowed too far from the others.";
+    SdcUnproven = "sdc-unproven", 422,
+        "It could not be proven within the limits that suppressed cells are safe.";
+
+    // Disclosure rules: what has been released before (the ledger).
+    SdcDifferencing = "sdc-differencing", 422,
+        "The difference from an earlier release is below the minimum.";
+    SdcRevision = "sdc-revision", 422,
+        "A statistic was revised more often than the contract allows.";
+    SdcLinkedAudit = "sdc-linked-audit", 422,
+        "Together with earlier releases, a suppressed cell can be narrowed too far.";
+    SdcAveraging = "sdc-averaging", 422,
+        "A noisy value that was released before is not repeated as it was.";
+    SdcEpsilon = "sdc-epsilon", 422,
+        "The claimed privacy loss is not a positive number, or exceeds its budget.";
+    SdcBudgetReleases = "sdc-budget-releases", 429,
+        "The contract has been released as often as it may in its window.";
+    SdcBudgetBytes = "sdc-budget-bytes", 429,
+        "The bytes that the contract may release in its window are spent.";
+    SdcBudgetBits = "sdc-budget-bits", 429,
+        "The bits that the contract may release in its window are spent.";
+    LedgerUnavailable = "ledger-unavailable", 503,
+        "The ledger of releases could not be read or written, so nothing may be released.";
 
     // The other side, and ourselves.
+    ResponseRefused = "response-refused", 502,
+        "The answer may not leave; the gateway's audit log says why.";
     UpstreamUnresolved = "upstream-unresolved", 502,
         "The name of the destination could not be resolved.";
     UpstreamAddressNotAllowed = "upstream-address-not-allowed", 502,
@@ -147,11 +228,21 @@ impl Reason {
     /// gateway would not pass it on, and why by code only (RFC 9110 §15.6.3).
     pub const fn response_status(self) -> u16 {
         match self {
-            Reason::AuditUnavailable => 503,
+            Reason::AuditUnavailable | Reason::LedgerUnavailable => 503,
             Reason::UpstreamTimeout => 504,
             Reason::Internal => 500,
             _ => 502,
         }
+    }
+
+    /// A short concrete situation that has this reason, in Markdown.
+    pub const fn example(self) -> &'static str {
+        advice::of(self).example
+    }
+
+    /// What to change then: one sentence, in Markdown.
+    pub const fn fix(self) -> &'static str {
+        advice::of(self).fix
     }
 
     /// The reason with this code.

@@ -10,11 +10,13 @@ use crate::judge::{canonical, json};
 #[derive(Debug)]
 pub struct TextRule {
     validator: Validator,
+    /// What the validator was made from, without references: what capacity is counted of.
+    pub(crate) flat: Value,
 }
 
 impl TextRule {
-    pub(crate) fn new(validator: Validator) -> Self {
-        Self { validator }
+    pub(crate) fn new(validator: Validator, flat: Value) -> Self {
+        Self { validator, flat }
     }
 
     /// Whether the text is allowed: as a string, or as a number, boolean or null written in its

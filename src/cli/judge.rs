@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{ArgGroup, Args};
 use lazaret_policy::compile::load_schema;
-use lazaret_policy::judge::{BodyHead, Violation};
+use lazaret_policy::judge::{BodyHead, Cleared, Violation};
 use lazaret_policy::{Contract, Diagnostics, load};
 use serde_json::json;
 
@@ -73,7 +73,7 @@ pub(super) fn judge(args: &JudgeArgs) -> u8 {
     report(args, &contract, body.len(), &judged);
     match judged {
         Ok(canonical) => {
-            if args.emit && std::io::stdout().lock().write_all(&canonical).is_err() {
+            if args.emit && std::io::stdout().lock().write_all(&canonical.bytes).is_err() {
                 return EX_SOFTWARE;
             }
             0
@@ -127,7 +127,7 @@ fn report(
     args: &JudgeArgs,
     contract: &Contract,
     len: usize,
-    judged: &Result<Vec<u8>, Vec<Violation>>,
+    judged: &Result<Cleared, Vec<Violation>>,
 ) {
     let none = Vec::new();
     let (verdict, violations) = match judged {
@@ -140,7 +140,7 @@ fn report(
                 "verdict": verdict,
                 "contract": &*contract.name,
                 "bytes": len,
-                "canonical_bytes": judged.as_ref().ok().map(Vec::len),
+                "canonical_bytes": judged.as_ref().ok().map(|c| c.bytes.len()),
                 "violations": violations,
             });
             if !args.emit {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use super::{beside, read_file};
+use super::{beside, codelists, flatten, read_file};
 use crate::source::{Document, join};
 
 /// The most files that one policy reads.
@@ -26,14 +26,18 @@ const BY_NAME: &[&str] = &[
     "definitions",
 ];
 
-/// Reads a schema file and the files it refers to.
-pub(super) fn read_closure(path: &Path, files: &mut BTreeMap<PathBuf, Result<String, String>>) {
+/// Reads a schema file, the files it refers to, and the code lists that they name.
+pub(super) fn read_closure(
+    path: &Path,
+    files: &mut BTreeMap<PathBuf, Result<String, String>>,
+    lists: &mut BTreeMap<PathBuf, Result<String, String>>,
+) {
     let mut todo = vec![normal(path)];
     while let Some(path) = todo.pop() {
         if files.contains_key(&path) {
             continue;
         }
-        if files.len() >= MAX_FILES {
+        if files.len() + lists.len() >= MAX_FILES {
             let message = format!("is not read: a policy has at most {MAX_FILES} files");
             files.insert(path, Err(message));
             // One is enough to refuse the policy, and to bound the work.
@@ -45,6 +49,12 @@ pub(super) fn read_closure(path: &Path, files: &mut BTreeMap<PathBuf, Result<Str
         {
             for (reference, _) in references(&document.value) {
                 todo.extend(target(&path, &reference).ok().flatten());
+            }
+            for list in codelists::named(&path, &document.value) {
+                if files.len() + lists.len() < MAX_FILES && !lists.contains_key(&list) {
+                    let codes = read_file(&list);
+                    lists.insert(list, codes);
+                }
             }
         }
         files.insert(path, text);
@@ -98,6 +108,50 @@ pub(super) fn anchor<'v>(root: &'v Value, name: &str) -> Option<(String, &'v Val
     });
     let place = place?;
     root.pointer(&place).map(|schema| (place, schema))
+}
+
+/// Whether a pointer leads, by keywords alone, to a schema of the document. What stands anywhere
+/// else is a remark or data: no check looks there, and a `$ref` must not make it assert.
+pub(super) fn is_schema(root: &Value, pointer: &str) -> bool {
+    let mut tokens = pointer.split('/').skip(1);
+    let mut schema = root;
+    while let Some(keyword) = tokens.next() {
+        let Some(next) = step(schema, keyword, &mut tokens) else {
+            return false;
+        };
+        schema = next;
+    }
+    schema.is_object() || schema.is_boolean()
+}
+
+/// The schema that a keyword has, or one of those that it has.
+fn step<'v, 't>(
+    schema: &'v Value,
+    keyword: &str,
+    tokens: &mut impl Iterator<Item = &'t str>,
+) -> Option<&'v Value> {
+    let value = schema.as_object()?.get(keyword)?;
+    let several = match value {
+        // Up to draft 2019-09 `items` may be a list.
+        Value::Array(_) => keyword == "items" || flatten::LIST.contains(&keyword),
+        Value::Object(_) => BY_NAME.contains(&keyword),
+        _ => false,
+    };
+    if several {
+        return value.pointer(&format!("/{}", tokens.next()?));
+    }
+    flatten::ONE.contains(&keyword).then_some(value)
+}
+
+/// Whether any object of a document, schema or not, has a key of which this holds.
+pub(crate) fn any_key(value: &Value, is: &impl Fn(&str) -> bool) -> bool {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .any(|(key, member)| is(key) || any_key(member, is)),
+        Value::Array(items) => items.iter().any(|item| any_key(item, is)),
+        _ => false,
+    }
 }
 
 /// Visits every object that may be a schema, with its pointer.

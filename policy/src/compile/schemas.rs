@@ -5,18 +5,25 @@ use std::path::{Path, PathBuf};
 
 use jsonschema::{Draft, PatternOptions, Retrieve, Uri, ValidationOptions, Validator};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Report;
-use super::circles::{Circle, Circles};
-use super::defects::{self, Defect};
-use super::references::{absolute, anchor, normal, path_of, references, target, uri, walk};
+use super::circles::Circles;
+use super::codelists::{self, Codelists};
+use super::defects;
+use super::flatten::flatten;
+use super::references::{
+    absolute, anchor, any_key, is_schema, normal, path_of, references, target, uri, walk,
+};
 use crate::contract::Shape;
-use crate::diagnostic::Severity;
-use crate::judge::unique;
-use crate::openness::{self, Carrier};
+use crate::judge::{sdc, unique};
+use crate::lint::{self, Linted, Terms};
+use crate::openness::Carrier;
+use crate::site::Site;
 use crate::source::{Document, Place};
 use crate::value::TextRule;
+
+mod reporting;
 
 /// The largest compiled pattern, in bytes: what one may cost in memory, and with that in time for
 /// each byte of a payload.
@@ -29,6 +36,7 @@ const MAX_PATTERN_CACHE_BYTES: usize = 2 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Schemas {
     files: BTreeMap<PathBuf, SchemaFile>,
+    lists: Codelists,
     /// For a schema that stands in the policy itself: its pointer there.
     inline: Option<String>,
 }
@@ -36,6 +44,8 @@ pub(crate) struct Schemas {
 #[derive(Debug)]
 struct SchemaFile {
     document: Document,
+    /// Whether it says that it is in the dialect of the vocabulary.
+    declared: bool,
     error: Option<(Place, String)>,
 }
 
@@ -44,6 +54,11 @@ pub(crate) struct SchemaParts {
     pub(crate) validator: Validator,
     pub(crate) known_names: BTreeSet<String>,
     pub(crate) shape: Shape,
+    pub(crate) flat: Value,
+    /// Whether disclosure rules are asked for.
+    pub(crate) disclosure: bool,
+    /// Whether a rule about releases is written anywhere in it, or in a file that it uses.
+    pub(crate) releases: bool,
 }
 
 /// How every schema is compiled: `format` asserts, an unknown `format` is an error, patterns run
@@ -52,12 +67,13 @@ pub(super) fn options() -> ValidationOptions<'static> {
     let patterns = PatternOptions::regex()
         .size_limit(MAX_PATTERN_BYTES)
         .dfa_size_limit(MAX_PATTERN_CACHE_BYTES);
-    jsonschema::options()
+    let options = jsonschema::options()
         .should_validate_formats(true)
         .should_ignore_unknown_formats(false)
         .with_pattern_options(patterns)
         .with_keyword("uniqueItems", unique::keyword)
-        .offline()
+        .offline();
+    sdc::register(options)
 }
 
 /// Compiles a schema for a short text that stands in the policy itself, or reports why not.
@@ -75,26 +91,45 @@ pub(super) fn text_rule(
         return None;
     }
     let schemas = Schemas::inline(schema, pointer);
-    let parts = schemas.compile(Path::new(""), report, strict, Carrier::Text)?;
-    Some(TextRule::new(parts.validator))
+    let terms = Terms {
+        strict,
+        every: false,
+        site: &Site::default(),
+        max_bytes: usize::MAX,
+    };
+    let parts = schemas.compile(Path::new(""), report, &terms, Carrier::Text)?;
+    Some(TextRule::new(parts.validator, parts.flat))
 }
 
 impl Schemas {
-    pub(crate) fn new(files: &BTreeMap<PathBuf, Result<String, String>>) -> Self {
+    pub(crate) fn new(
+        files: &BTreeMap<PathBuf, Result<String, String>>,
+        lists: &BTreeMap<PathBuf, Result<String, String>>,
+    ) -> Self {
         let files = files
             .iter()
             .map(|(path, text)| (path.clone(), SchemaFile::new(text)))
             .collect();
-        let inline = None;
-        Self { files, inline }
+        Self {
+            files,
+            lists: codelists::parse_all(lists),
+            inline: None,
+        }
+    }
+
+    /// One schema without a file, under the empty path.
+    pub(crate) fn single(schema: Value) -> Self {
+        let file = SchemaFile::parsed(Document::from(schema));
+        Self {
+            files: BTreeMap::from([(PathBuf::new(), file)]),
+            ..Self::default()
+        }
     }
 
     fn inline(schema: &Value, pointer: &str) -> Self {
-        let document = Document::from(schema.clone());
-        let file = SchemaFile::parsed(document);
         Self {
-            files: BTreeMap::from([(PathBuf::new(), file)]),
             inline: Some(pointer.to_owned()),
+            ..Self::single(schema.clone())
         }
     }
 
@@ -103,16 +138,16 @@ impl Schemas {
         &self,
         path: &Path,
         report: &mut Report,
-        strict: bool,
+        terms: &Terms<'_>,
     ) -> Option<SchemaParts> {
-        self.compile(&normal(path), report, strict, Carrier::Body)
+        self.compile(&normal(path), report, terms, Carrier::Body)
     }
 
     fn compile(
         &self,
         path: &Path,
         report: &mut Report,
-        strict: bool,
+        terms: &Terms<'_>,
         carrier: Carrier,
     ) -> Option<SchemaParts> {
         let used = self.closure(path);
@@ -132,31 +167,42 @@ impl Schemas {
                 return None;
             }
         };
-        let schema = self.root(path)?;
-        let built = options()
-            .with_base_uri(uri(path))
-            .with_retriever(self.retriever())
-            .build(schema);
+        let flat = flatten(self, path);
+        // First, since it says more of a rule than that it cannot be made.
+        let Linted {
+            disclosure,
+            refused,
+        } = lint::lint(self, path, &used, &flat, terms, carrier, report);
+        let built = match &flat {
+            Ok(flat) => options().build(&flat.value),
+            Err(_) => options()
+                .with_base_uri(uri(path))
+                .with_retriever(self.retriever())
+                .build(self.root(path)?),
+        };
         let validator = match built {
             Ok(validator) => validator,
+            Err(_) if refused => return None,
             Err(error) => {
-                let Defect {
-                    pointer,
-                    message,
-                    help,
-                } = defects::describe(&error);
-                self.report_at(path, &pointer, report, Severity::Error, message, help);
+                let defect = defects::describe(&error);
+                let (file, pointer) = match &flat {
+                    Ok(flat) => flat.origin(&defect.pointer),
+                    Err(_) => (path.to_owned(), defect.pointer),
+                };
+                self.report_defect(&file, &pointer, report, defect.message, defect.help);
                 return None;
             }
         };
-        let severity = if strict {
-            Severity::Error
-        } else {
-            Severity::Warning
+        let flat = match flat {
+            Ok(flat) => flat.value,
+            // Of a schema that stands for all, no rule would be kept. The checks have said why.
+            Err(_) if disclosure || self.any_key(&used, |key| key.starts_with("sdc")) => {
+                return None;
+            }
+            Err(_) => Value::Bool(true),
         };
-        for open in openness::find(path, self, carrier) {
-            let (message, help) = (open.message(), Some(open.help()));
-            self.report_at(&open.file, &open.pointer, report, severity, message, help);
+        if !disclosure {
+            self.report_open(path, carrier, terms, report);
         }
         let mut known_names = BTreeSet::new();
         for path in &used {
@@ -166,6 +212,10 @@ impl Schemas {
             validator,
             known_names,
             shape,
+            releases: self.any_key(&used, |key| key == crate::release::KEYWORD)
+                || any_key(&flat, &|key| key == crate::release::KEYWORD),
+            flat,
+            disclosure,
         })
     }
 
@@ -192,10 +242,35 @@ impl Schemas {
         self.files.get(path).map(|file| &file.document.value)
     }
 
+    /// Whether this is a place of a file where a schema stands.
+    fn is_schema(&self, path: &Path, pointer: &str) -> bool {
+        self.root(path).is_some_and(|root| is_schema(root, pointer))
+    }
+
+    /// Whether a key of any object in these files is such a one, whatever place it has.
+    pub(crate) fn any_key(&self, used: &BTreeSet<PathBuf>, is: impl Fn(&str) -> bool) -> bool {
+        let mut roots = used.iter().filter_map(|path| self.root(path));
+        roots.any(|root| any_key(root, &is))
+    }
+
     /// The version of JSON Schema that a file is written in.
     pub(crate) fn draft(&self, path: &Path) -> Draft {
         let root = self.root(path).unwrap_or(&Value::Null);
         Draft::default().detect(root)
+    }
+
+    /// Whether a file says that it is in the dialect of the vocabulary.
+    pub(crate) fn is_declared(&self, path: &Path) -> bool {
+        self.files.get(path).is_some_and(|file| file.declared)
+    }
+
+    /// The codes of the list that a rule names; `None` where it names no file of ours.
+    pub(crate) fn codes(
+        &self,
+        from: &Path,
+        rule: &Map<String, Value>,
+    ) -> Option<&Result<Vec<String>, String>> {
+        self.lists.get(&codelists::file(from, rule)?)
     }
 
     fn closure(&self, path: &Path) -> BTreeSet<PathBuf> {
@@ -214,76 +289,6 @@ impl Schemas {
         used
     }
 
-    fn report_broken(&self, path: &Path, report: &mut Report) -> bool {
-        let file = &self.files[path];
-        if let Some((place, message)) = &file.error {
-            let path = path.to_owned();
-            report.at_place(path, *place, "", Severity::Error, message.clone(), None);
-            return true;
-        }
-        let mut broken = false;
-        for (reference, pointer) in references(&file.document.value) {
-            let leads_to = target(path, &reference);
-            let what = match &leads_to {
-                Err(why) => why,
-                Ok(Some(_)) if self.inline.is_some() => "leads out of the policy",
-                Ok(Some(to)) if self.files.get(to).is_none_or(|f| f.error.is_some()) => {
-                    "leads to a file that is not usable"
-                }
-                Ok(_) if self.resolve(path, &reference).is_none() => "leads nowhere",
-                Ok(_) => continue,
-            };
-            let message = format!("the reference `{reference}` {what}");
-            self.report_at(path, &pointer, report, Severity::Error, message, None);
-            broken = true;
-        }
-        for defect in defects::find(&file.document.value) {
-            let (pointer, message) = (&defect.pointer, defect.message);
-            self.report_at(path, pointer, report, Severity::Error, message, defect.help);
-            broken = true;
-        }
-        broken
-    }
-
-    fn report_circles(
-        &self,
-        circles: &mut Circles<'_>,
-        used: &BTreeSet<PathBuf>,
-        report: &mut Report,
-    ) -> bool {
-        let found = used.iter().find_map(|path| circles.search(path).err());
-        if let Some(circle) = &found {
-            self.report_circle(circle, report);
-        }
-        found.is_some()
-    }
-
-    fn report_circle(&self, circle: &Circle, report: &mut Report) {
-        let (pointer, what) = (&circle.pointer, circle.what.to_owned());
-        self.report_at(&circle.file, pointer, report, Severity::Error, what, None);
-    }
-
-    fn report_at(
-        &self,
-        path: &Path,
-        pointer: &str,
-        report: &mut Report,
-        severity: Severity,
-        message: String,
-        help: Option<String>,
-    ) {
-        if let Some(base) = &self.inline {
-            report.at(&format!("{base}{pointer}"), severity, message, help);
-            return;
-        }
-        let place = self
-            .files
-            .get(path)
-            .map(|f| f.document.place(pointer))
-            .unwrap_or_default();
-        report.at_place(path.to_owned(), place, pointer, severity, message, help);
-    }
-
     fn retriever(&self) -> Local {
         let documents = self
             .files
@@ -298,6 +303,7 @@ impl SchemaFile {
     fn new(text: &Result<String, String>) -> Self {
         let broken = |place, message| Self {
             document: Document::default(),
+            declared: false,
             error: Some((place, message)),
         };
         match text.as_ref().map(|text| Document::parse(text)) {
@@ -310,14 +316,21 @@ impl SchemaFile {
     fn parsed(mut document: Document) -> Self {
         // References go by file. An `$id` would move the base of the references to where nothing
         // can be read. Elsewhere than here it is refused.
+        let mut declared = false;
         if let Value::Object(root) = &mut document.value {
             root.remove("$id");
+            // The dialect is 2020-12 with more keywords; the validator knows them all the same.
+            if root.get("$schema").and_then(Value::as_str) == Some(lint::DIALECT) {
+                root.remove("$schema");
+                declared = true;
+            }
             if root.get("id").is_some_and(Value::is_string) {
                 root.remove("id");
             }
         }
         Self {
             document,
+            declared,
             error: None,
         }
     }

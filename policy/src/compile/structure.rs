@@ -6,13 +6,14 @@ use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use jsonschema::error::{ValidationError, ValidationErrorKind as Kind};
-use schemars::Schema;
 use schemars::transform::{RecursiveTransform, Transform as _};
+use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
 use super::Report;
 use crate::file::PolicyFile;
 use crate::judge::explain;
+use crate::site::SiteFile;
 use crate::source::join;
 
 /// More errors than anyone reads at once: what is wrong then is the file.
@@ -20,7 +21,16 @@ const MAX_ERRORS: usize = 200;
 
 /// The JSON Schema of the policy file.
 pub fn policy_schema() -> Value {
-    let mut schema = schemars::schema_for!(PolicyFile);
+    schema_of::<PolicyFile>("urn:lazaret:policy:v1", "Lazaret policy")
+}
+
+/// The JSON Schema of the site policy.
+pub fn site_schema() -> Value {
+    schema_of::<SiteFile>("urn:lazaret:site:v1", "Lazaret site policy")
+}
+
+fn schema_of<T: JsonSchema>(id: &str, title: &str) -> Value {
+    let mut schema = schemars::schema_for!(T);
     // What may be left out has no value then; `null` is not one that could be written.
     RecursiveTransform(|schema: &mut Schema| {
         if schema.get("default") == Some(&Value::Null) {
@@ -28,25 +38,35 @@ pub fn policy_schema() -> Value {
         }
     })
     .transform(&mut schema);
-    schema.insert("$id".into(), "urn:lazaret:policy:v1".into());
-    schema.insert("title".into(), "Lazaret policy".into());
+    schema.insert("$id".into(), id.into());
+    schema.insert("title".into(), title.into());
     schema.to_value()
 }
 
-static SCHEMA: LazyLock<(Value, Validator)> = LazyLock::new(|| {
-    let schema = policy_schema();
-    let validator = jsonschema::options()
-        .offline()
-        .build(&schema)
-        .expect("the generated schema is a schema: a test builds it");
-    (schema, validator)
-});
+/// What a kind of file must look like.
+pub(super) struct Form {
+    schema: Value,
+    validator: Validator,
+}
+
+impl Form {
+    fn new(schema: Value) -> Self {
+        let validator = jsonschema::options()
+            .offline()
+            .build(&schema)
+            .expect("the generated schema is a schema: a test builds it");
+        Self { schema, validator }
+    }
+}
+
+pub(super) static POLICY: LazyLock<Form> = LazyLock::new(|| Form::new(policy_schema()));
+pub(super) static SITE: LazyLock<Form> = LazyLock::new(|| Form::new(site_schema()));
 
 /// Reports what does not fit, and takes it out of the document: an unknown key goes, a broken or
 /// missing value becomes `null`, which the schema allows nowhere and
 /// [`Written`](crate::file::Written) reads as "broken". Indices stay, so that pointers stay right.
-pub(super) fn mend(value: &mut Value, report: &mut Report) {
-    let (schema, validator) = &*SCHEMA;
+pub(super) fn mend(form: &Form, value: &mut Value, report: &mut Report) {
+    let Form { schema, validator } = form;
     let mut broken = Vec::new();
     let mut uncertain = Vec::new();
     let mut found = 0;
@@ -119,7 +139,7 @@ enum Defect {
 }
 
 /// What is wrong with a value, and what would be right.
-pub(super) fn message(kind: &Kind) -> (String, Option<String>) {
+pub(crate) fn message(kind: &Kind) -> (String, Option<String>) {
     let (Kind::OneOfNotValid { context } | Kind::AnyOf { context }) = kind else {
         return (format!("{} here", explain(kind)), None);
     };
@@ -154,7 +174,7 @@ fn known_keys(schema: &Value, error: &ValidationError<'_>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn suggestion(key: &str, known: &[String]) -> String {
+pub(crate) fn suggestion(key: &str, known: &[String]) -> String {
     let nearest = known
         .iter()
         .map(|k| (strsim::damerau_levenshtein(k, key), k))

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Runs on a stack of the size that threads have, and in time: its own, so that a busy machine
 /// does not count.
-fn soon<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn soon<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
     let thread = thread.spawn(|| (work(), own_time())).unwrap();
     let (result, took) = thread.join().unwrap();

@@ -5,8 +5,12 @@
 
 mod examples;
 mod exchange;
+mod flatten;
 mod hostile;
 mod judging;
+mod lint;
 mod loading;
 mod openness;
+mod reasons;
+mod site;
 mod support;
