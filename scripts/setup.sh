@@ -37,6 +37,7 @@ test_packages=(
     dnsmasq-base:dnsmasq
     procps:pgrep
     openssl:openssl
+    postgresql:initdb
 )
 check_packages=(
     shellcheck:shellcheck
@@ -51,8 +52,12 @@ bench_packages=(
 tools=.tools
 venv=$tools/venv
 
-# Many administrator's programs are not in the PATH of an ordinary user.
+# Many administrator's programs are not in the PATH of an ordinary user, and those of the database
+# server are in nobody's.
 PATH=$PATH:/usr/sbin:/sbin
+for bin in /usr/lib/postgresql/*/bin; do
+    PATH=$PATH:$bin
+done
 
 have() {
     case $1 in
@@ -81,8 +86,8 @@ install_packages() {
         fail "this is no Debian or Ubuntu; install by hand what these packages hold: ${missing[*]}"
     echo "setup: installing ${missing[*]}"
     as_root apt-get update -qq || fail "apt-get update failed; is there a network?"
-    # Run level 1 keeps invoke-rc.d from starting the services of haproxy and nginx: only the
-    # programs are wanted.
+    # Run level 1 keeps invoke-rc.d from starting the services of haproxy, nginx and PostgreSQL:
+    # only the programs are wanted.
     as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
         fail "apt-get could not install: ${missing[*]}"

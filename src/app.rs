@@ -17,8 +17,9 @@ use crate::audit::{
     AuditError, AuditLog, AuditSettings, Durability, Kind, Record, Rotation, Target,
 };
 use crate::drain::{self, DrainTrigger};
+use crate::ledger::{LedgerError, LedgerHandle};
 use crate::metrics::Metrics;
-use crate::reload::{Reload, Reloader};
+use crate::reload::{Reload, Reloader, Sources};
 use crate::settings::{self, Settings};
 use crate::socket;
 use crate::worker::{self, ConnectionCount, Shared, Sockets};
@@ -35,6 +36,9 @@ pub enum AppError {
     /// The audit log cannot be opened or written.
     #[error("audit log: {0}")]
     Audit(#[from] AuditError),
+    /// The ledger of releases cannot be opened.
+    #[error("ledger: {0}")]
+    Ledger(#[from] LedgerError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -58,12 +62,20 @@ pub enum AppError {
 /// It could not start, or a thread failed.
 pub fn run(settings: Settings) -> Result<(), AppError> {
     raise_file_limit();
-    let (reloader, policies, warnings) =
-        Reloader::start(settings.policy.clone()).map_err(AppError::Policy)?;
+    let sources = Sources {
+        policy: settings.policy.clone(),
+        site: settings.site.clone(),
+        has_ledger: settings.ledger.is_some(),
+    };
+    let (reloader, policies, warnings) = Reloader::start(sources).map_err(AppError::Policy)?;
     for warning in warnings.iter() {
         tracing::warn!("{warning}");
     }
     let audit = AuditLog::open(audit_settings(&settings.audit))?;
+    let ledger = match &settings.ledger {
+        Some(location) => Some(LedgerHandle::open(location)?),
+        None => None,
+    };
     let metrics = Metrics::new();
     metrics.policy(&policies.load());
     let (trigger, drain) = drain::drain();
@@ -72,6 +84,7 @@ pub fn run(settings: Settings) -> Result<(), AppError> {
         settings,
         policies,
         audit,
+        ledger,
         metrics,
         drain,
         up: AtomicUsize::new(0),

@@ -51,7 +51,7 @@
 //! [`verify`](mod@verify) reads them again.
 
 mod appender;
-mod chain;
+pub(crate) mod chain;
 #[cfg(test)]
 mod faults;
 mod files;

@@ -7,8 +7,11 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 mod audit;
 mod check;
+mod explain;
 mod generate;
 mod judge;
+mod ledger;
+mod lint;
 mod run;
 
 /// Bad usage, a bad policy or a bad contract (`EX_USAGE` of sysexits.h).
@@ -43,11 +46,18 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Check a policy and its schemas: every error at once
     Check(check::CheckArgs),
-    /// Judge a payload by a contract, as the gateway would
-    Judge(judge::JudgeArgs),
+    /// Check the disclosure rules of contracts: those of a policy, or a bare schema
+    Lint(lint::LintArgs),
+    /// Judge payloads by a contract, as the gateway would
+    Judge(Box<judge::JudgeArgs>),
+    /// Explain why something is refused: a reason by its code, or all of them
+    Explain(explain::ExplainArgs),
     /// Work on audit logs
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Work on the ledger of releases
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Show the gateway at work: a hospital, an app, a consumer, and what gets out
     Demo(crate::demo::DemoArgs),
     /// Print what is generated from the source: schema, completions, man page
@@ -71,8 +81,11 @@ impl Cli {
         let code = match self.command {
             Command::Run(args) => run::run(*args),
             Command::Check(args) => check::check(&args),
+            Command::Lint(args) => lint::lint(&args),
             Command::Judge(args) => judge::judge(&args),
+            Command::Explain(args) => explain::explain(&args),
             Command::Audit(command) => audit::run(command),
+            Command::Ledger(command) => ledger::run(command),
             Command::Demo(args) => crate::demo::run(&args),
             Command::Generate(command) => generate::run(&command, Cli::command()),
         };

@@ -22,6 +22,7 @@ pub mod http;
 pub mod admin;
 pub mod audit;
 pub mod drain;
+pub mod ledger;
 pub mod metrics;
 
 pub mod cli;

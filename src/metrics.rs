@@ -29,6 +29,7 @@ pub struct Metrics {
     accept_errors: IntCounterVec,
     audit_failures: IntCounter,
     audit_healthy: IntGauge,
+    ledger_failures: IntCounter,
     audit_sequence: IntGauge,
     policy_info: IntGaugeVec,
     reloads: IntCounterVec,
@@ -115,6 +116,10 @@ impl Metrics {
             audit_failures: known(IntCounter::new(
                 "lazaret_audit_failures_total",
                 "Audit records that could not be written; what they were about was refused.",
+            )),
+            ledger_failures: known(IntCounter::new(
+                "lazaret_ledger_failures_total",
+                "Releases that were refused because the ledger could not be read or written.",
             )),
             audit_healthy: known(IntGauge::new(
                 "lazaret_audit_healthy",
@@ -219,6 +224,11 @@ impl Metrics {
         self.audit_failures.inc();
     }
 
+    /// Counts a release that the ledger could not take in.
+    pub fn ledger_failure(&self) {
+        self.ledger_failures.inc();
+    }
+
     /// Notes the policy in force.
     pub fn policy(&self, policy: &Policy) {
         self.policy_info.reset();
@@ -285,6 +295,7 @@ impl Metrics {
             Box::new(self.tunnel_bytes.clone()),
             Box::new(self.accept_errors.clone()),
             Box::new(self.audit_failures.clone()),
+            Box::new(self.ledger_failures.clone()),
             Box::new(self.audit_healthy.clone()),
             Box::new(self.audit_sequence.clone()),
             Box::new(self.policy_info.clone()),

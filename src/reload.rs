@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use lazaret_policy::{Bundle, Diagnostics, Policy};
+use lazaret_policy::{Bundle, Diagnostic, Diagnostics, Policy, Severity};
 use tokio::sync::watch;
 
 /// The policy in force. Every request is judged by the snapshot of its moment.
@@ -18,10 +18,21 @@ pub struct PolicyCell {
     changes: watch::Receiver<u64>,
 }
 
+/// Where the policy comes from, and what it can count on.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The policy file.
+    pub policy: PathBuf,
+    /// The site policy that contracts hold to.
+    pub site: Option<PathBuf>,
+    /// Whether releases can be remembered.
+    pub has_ledger: bool,
+}
+
 /// Replaces the policy in a [`PolicyCell`].
 #[derive(Debug)]
 pub struct Reloader {
-    path: PathBuf,
+    sources: Sources,
     cell: Arc<ArcSwap<Policy>>,
     generation: watch::Sender<u64>,
     /// Digest of the files as last looked at, good or bad: a bad one is reported once.
@@ -65,14 +76,47 @@ impl PolicyCell {
     }
 }
 
+impl Sources {
+    fn read(&self) -> Bundle {
+        Bundle::read_with_site(&self.policy, self.site.as_deref())
+    }
+
+    fn compile(&self, bundle: &Bundle) -> Result<(Policy, Diagnostics), Diagnostics> {
+        let (policy, mut findings) = bundle.compile()?;
+        let remembering = policy.contracts.values().filter(|c| c.release.is_some());
+        if !self.has_ledger {
+            for contract in remembering {
+                findings.push(Diagnostic {
+                    severity: Severity::Error,
+                    file: self.policy.clone(),
+                    line: 0,
+                    column: 0,
+                    pointer: format!("/contracts/{}", contract.name),
+                    code: None,
+                    message: format!(
+                        "the contract `{}` has `sdcRelease`, and there is no ledger to remember \
+                         its releases",
+                        contract.name
+                    ),
+                    help: Some("start the gateway with `--ledger FILE|URL`".into()),
+                });
+            }
+        }
+        if findings.has_errors() {
+            return Err(findings);
+        }
+        Ok((policy, findings))
+    }
+}
+
 impl Reloader {
     /// Loads the policy for the first time. The findings are warnings.
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn start(path: PathBuf) -> Result<(Self, PolicyCell, Diagnostics), Diagnostics> {
-        let bundle = Bundle::read(&path);
-        let (policy, warnings) = bundle.compile()?;
+    pub fn start(sources: Sources) -> Result<(Self, PolicyCell, Diagnostics), Diagnostics> {
+        let bundle = sources.read();
+        let (policy, warnings) = sources.compile(&bundle)?;
         let cell = Arc::new(ArcSwap::from_pointee(policy));
         let (generation, changes) = watch::channel(0);
         let policies = PolicyCell {
@@ -80,7 +124,7 @@ impl Reloader {
             changes,
         };
         let reloader = Self {
-            path,
+            sources,
             cell,
             generation,
             seen: bundle.digest(),
@@ -91,13 +135,13 @@ impl Reloader {
     /// Looks at the files and replaces the policy if they changed. `even_if_seen` tries again
     /// what was found bad before (SIGHUP).
     pub fn look(&mut self, even_if_seen: bool) -> Reload {
-        let bundle = Bundle::read(&self.path);
+        let bundle = self.sources.read();
         let digest = bundle.digest();
         if digest == self.seen && !even_if_seen {
             return Reload::Unchanged;
         }
         self.seen = digest;
-        match bundle.compile() {
+        match self.sources.compile(&bundle) {
             Ok((policy, _)) if policy.digest == self.cell.load().digest => Reload::Restored,
             Ok((policy, warnings)) => {
                 let policy = Arc::new(policy);
@@ -117,12 +161,20 @@ mod tests {
     const POLICY: &str = "apiVersion: lazaret/v1\nkind: Policy\n\
         metadata: {name: a, producer: h, consumer: p}\n";
 
+    fn sources(path: &std::path::Path) -> Sources {
+        Sources {
+            policy: path.into(),
+            site: None,
+            has_ledger: false,
+        }
+    }
+
     #[test]
     fn keeps_the_last_good_policy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.yaml");
         std::fs::write(&path, POLICY).unwrap();
-        let (mut reloader, cell, _) = Reloader::start(path.clone()).unwrap();
+        let (mut reloader, cell, _) = Reloader::start(sources(&path)).unwrap();
         let changes = cell.changes();
         assert!(matches!(reloader.look(false), Reload::Unchanged));
 
@@ -158,10 +210,30 @@ mod tests {
         version("one");
         let path = dir.path().join("policy.yaml");
         std::os::unix::fs::symlink("..data/policy.yaml", &path).unwrap();
-        let (mut reloader, cell, _) = Reloader::start(path).unwrap();
+        let (mut reloader, cell, _) = Reloader::start(sources(&path)).unwrap();
         assert_eq!(&*cell.load().name, "one");
         version("two");
         assert!(matches!(reloader.look(false), Reload::Replaced(..)));
         assert_eq!(&*cell.load().name, "two");
+    }
+
+    #[test]
+    fn follows_the_site_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, site) = (dir.path().join("policy.yaml"), dir.path().join("site.yaml"));
+        std::fs::write(&path, POLICY).unwrap();
+        std::fs::write(&site, "apiVersion: lazaret/v1\nkind: Site\n").unwrap();
+        let (mut reloader, _cell, _) = Reloader::start(Sources {
+            site: Some(site.clone()),
+            ..sources(&path)
+        })
+        .unwrap();
+        assert!(matches!(reloader.look(false), Reload::Unchanged));
+        std::fs::write(&site, "apiVersion: lazaret/v1\nkind: Site\nk: 20\n").unwrap();
+        assert!(matches!(reloader.look(false), Reload::Replaced(..)));
+        std::fs::write(&site, "apiVersion: lazaret/v1\nkind: Site\nk: 2\n").unwrap();
+        assert!(matches!(reloader.look(false), Reload::Kept(_)));
+        std::fs::remove_file(&site).unwrap();
+        assert!(matches!(reloader.look(false), Reload::Kept(_)));
     }
 }

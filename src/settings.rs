@@ -9,12 +9,18 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use humantime::parse_duration;
 
+use crate::ledger::Location;
+
 /// Settings of `lazaret run`, each also as a variable `LAZARET_…`.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
     /// The policy file
     #[arg(long, env = "LAZARET_POLICY", value_name = "FILE")]
     pub policy: PathBuf,
+
+    /// The site policy: what every contract must hold to, whatever the policy says
+    #[arg(long, env = "LAZARET_SITE", value_name = "FILE")]
+    pub site: Option<PathBuf>,
 
     /// Where connections of the pod are redirected to; give it once per address family
     #[arg(long, env = "LAZARET_OUTBOUND", value_name = "ADDR", value_delimiter = ',',
@@ -46,6 +52,16 @@ pub struct Settings {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub audit: AuditArgs,
+
+    /// What has been released, kept to judge the next release: a file, or postgres://… for all
+    /// replicas of one consumer's pods. Needed if a contract has `sdcRelease`
+    #[arg(
+        long,
+        env = "LAZARET_LEDGER",
+        value_name = "FILE|URL",
+        hide_env_values = true
+    )]
+    pub ledger: Option<Location>,
 
     /// How often the policy files are looked at for changes
     #[arg(long, env = "LAZARET_POLICY_POLL", value_name = "TIME", default_value = "500ms",

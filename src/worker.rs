@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::audit::{Appender, AuditLog};
 use crate::drain::{Drain, Tracker};
 use crate::http::forward::Pool;
+use crate::ledger::LedgerHandle;
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::reload::PolicyCell;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub policies: PolicyCell,
     /// The audit log.
     pub audit: AuditLog,
+    /// The ledger of releases, if there is one.
+    pub ledger: Option<LedgerHandle>,
     /// Counters.
     pub metrics: Metrics,
     /// Open connections of all threads.

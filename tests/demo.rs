@@ -24,7 +24,7 @@ const STEPS: [Option<&str>; 14] = [
     Some("schema-mismatch"),
     Some("json-duplicate-key"),
     Some("content-encoding"),
-    Some("schema-mismatch"),
+    Some("sdc-min-count"),
     Some("host-not-allowed"),
     Some("schema-mismatch"),
     Some("path-not-allowed"),
@@ -94,6 +94,11 @@ fn shows_the_same_through_real_capture() {
         return;
     }
     let mut steps = STEPS.to_vec();
+    // Outside, no reason of the application's answer is told.
+    let response = steps
+        .iter()
+        .rposition(|step| *step == Some("schema-mismatch"));
+    steps[response.unwrap()] = Some("response-refused");
     steps.extend([Some("destination-not-allowed"), Some("kernel")]);
     let output = demo(&["--transparent", "--output", "json"]);
     assert_steps(&output, "transparent", &steps);

@@ -592,6 +592,138 @@ const ELSEWHERE: &[(Reason, &str)] = &[
         "a_destination_that_fails_is_told_and_recorded",
     ),
     (
+        Reason::JsonText,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcCell,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcPointer,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcMinCount,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcMarker,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcRound,
+        "policy: the fixtures and the tables of judge/sdc",
+    ),
+    (
+        Reason::SdcPrecision,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcText,
+        "policy: the fixtures and the tables of judge/sdc",
+    ),
+    (
+        Reason::SdcLabel,
+        "policy: the fixtures and the tables of judge/sdc",
+    ),
+    (
+        Reason::SdcContributors,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcRate,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcModel,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcDominance,
+        "disclosure.rs: evidence_is_judged_and_stays",
+    ),
+    (
+        Reason::SdcQuantiles,
+        "policy: the fixtures and the tables of judge/sdc",
+    ),
+    (
+        Reason::SdcHistogram,
+        "policy: the fixtures and the tables of judge/sdc",
+    ),
+    (
+        Reason::SdcSurvival,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcRows,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcRowsSorted,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcLinked,
+        "policy: the fixtures and the tables of judge/sdc",
+    ),
+    (
+        Reason::SdcInconsistent,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcNested,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcRecoverable,
+        "disclosure.rs: every_example_payload_that_fails_leaves_nothing",
+    ),
+    (
+        Reason::SdcUnproven,
+        "policy: the fixtures and the tables of judge/sdc",
+    ),
+    (
+        Reason::SdcDifferencing,
+        "disclosure.rs: a_request_is_held_against_earlier_releases",
+    ),
+    (
+        Reason::SdcRevision,
+        "ledger and policy: the tables of release",
+    ),
+    (
+        Reason::SdcLinkedAudit,
+        "ledger and policy: the tables of release",
+    ),
+    (
+        Reason::SdcAveraging,
+        "ledger and policy: the tables of release",
+    ),
+    (
+        Reason::SdcEpsilon,
+        "ledger and policy: the tables of release",
+    ),
+    (
+        Reason::SdcBudgetReleases,
+        "disclosure.rs: a_request_is_held_against_earlier_releases",
+    ),
+    (
+        Reason::SdcBudgetBytes,
+        "ledger and policy: the tables of release",
+    ),
+    (
+        Reason::SdcBudgetBits,
+        "ledger and policy: the tables of release",
+    ),
+    (
+        Reason::LedgerUnavailable,
+        "ledger and policy: the tables of release",
+    ),
+    (
+        Reason::ResponseRefused,
+        "netns.rs: callers_are_told_one_reason_for_whatever_the_app_answers",
+    ),
+    (
         Reason::AuditUnavailable,
         "audit.rs: without_a_record_nothing_is_released",
     ),
@@ -1518,30 +1650,33 @@ fn a_refusal_tells_the_pod_everything_but_its_values() {
     let problem = answer.json();
     assert_eq!(problem["type"], "urn:lazaret:reason:schema-mismatch");
     assert_eq!(problem["rule"], "collector");
-    let mut found: Vec<(String, String)> = problem["violations"]
+    let mut found: Vec<(String, String, String)> = problem["violations"]
         .as_array()
         .unwrap()
         .iter()
         .map(|v| {
-            assert_eq!(v["reason"], "schema-mismatch");
             assert!(v["message"].is_string());
-            (
-                v["pointer"].as_str().unwrap().into(),
-                v["keyword"].as_str().unwrap().into(),
-            )
+            let member = |name: &str| v[name].as_str().unwrap().to_owned();
+            (member("pointer"), member("keyword"), member("reason"))
         })
         .collect();
     found.sort();
     let expected = [
-        ("/region", "enum"),
-        ("/rows/0", "required"),
-        ("/rows/0/n", "minimum"),
-        ("/rows/0/patient_id", "additionalProperties"),
+        ["/region", "enum", "schema-mismatch"],
+        ["/rows/0", "required", "schema-mismatch"],
+        ["/rows/0", "sdcRows", "sdc-pointer"],
+        ["/rows/0/mean_hba1c", "sdcContributors", "sdc-contributors"],
+        ["/rows/0/n", "sdcMinCount", "sdc-min-count"],
+        [
+            "/rows/0/patient_id",
+            "additionalProperties",
+            "schema-mismatch",
+        ],
     ];
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(p, k)| ((*p).to_owned(), (*k).to_owned()))
-        .collect();
+    let expected = expected.map(|parts| {
+        let [pointer, keyword, reason] = parts.map(str::to_owned);
+        (pointer, keyword, reason)
+    });
     assert_eq!(found, expected);
     assert!(!contains(&answer.raw, CANARY));
     // The record goes to people who may not know what names the pod made up.

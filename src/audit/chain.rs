@@ -9,10 +9,10 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 /// The longest line that a reader takes.
-pub(super) const MAX_LINE: usize = 1 << 20;
+pub(crate) const MAX_LINE: usize = 1 << 20;
 
 /// What a line has at most besides its record.
-pub(super) const LINE_OVERHEAD: usize = 256;
+pub(crate) const LINE_OVERHEAD: usize = 256;
 
 /// How every line begins; what begins otherwise is not ours.
 pub(super) const LINE_START: &[u8] = b"{\"seq\":";
@@ -46,13 +46,13 @@ pub struct Head {
 
 /// What a line says about its place in the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// Its own head: sequence number and hash, which is right.
-    pub(super) head: Head,
+    pub(crate) head: Head,
     /// The hash that it says the line before has.
-    pub(super) prev: Digest,
+    pub(crate) prev: Digest,
     /// Its verdict, if it is about one.
-    pub(super) verdict: Option<String>,
+    pub(crate) verdict: Option<String>,
 }
 
 /// What is wrong with a line by itself.
@@ -81,7 +81,7 @@ struct Members {
 
 /// Appends the line of a record to `out` and returns the new head. `record` is a JSON object with
 /// at least one member.
-pub(super) fn stamp(head: Head, ts: &str, record: &[u8], out: &mut Vec<u8>) -> Head {
+pub(crate) fn stamp(head: Head, ts: &str, record: &[u8], out: &mut Vec<u8>) -> Head {
     const VEC: &str = "writing into a Vec cannot fail";
     let start = out.len();
     let seq = head.seq + 1;
@@ -101,7 +101,7 @@ pub(super) fn stamp(head: Head, ts: &str, record: &[u8], out: &mut Vec<u8>) -> H
 }
 
 /// Reads a line without its line feed, and checks all that can be checked without its neighbours.
-pub(super) fn read(line: &[u8]) -> Result<Link, LineFault> {
+pub(crate) fn read(line: &[u8]) -> Result<Link, LineFault> {
     if line.len() > MAX_LINE {
         return Err(LineFault::TooLong);
     }

@@ -416,7 +416,7 @@ impl Writer {
 }
 
 /// A clock before 1970 or after 9999 is wrong anyway, and no reason to stop.
-fn timestamp(now: SystemTime) -> String {
+pub(crate) fn timestamp(now: SystemTime) -> String {
     const LATEST: Duration = Duration::from_secs(253_402_300_799);
     let since = now.duration_since(SystemTime::UNIX_EPOCH);
     let since = since.unwrap_or_default().min(LATEST);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lazaret_policy::{Diagnostics, Policy, Severity, load};
+use lazaret_policy::{Diagnostics, Policy, Severity, load_with_site};
 use serde_json::json;
 
 use super::{EX_USAGE, Output, complain, print, print_json};
@@ -14,13 +14,17 @@ pub(super) struct CheckArgs {
     /// The policy file
     file: PathBuf,
 
+    /// The site policy that it must hold to
+    #[arg(long, env = "LAZARET_SITE", value_name = "FILE")]
+    site: Option<PathBuf>,
+
     /// For people or for scripts
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
 pub(super) fn check(args: &CheckArgs) -> u8 {
-    let (policy, findings) = match load(&args.file) {
+    let (policy, findings) = match load_with_site(&args.file, args.site.as_deref()) {
         Ok((policy, warnings)) => (Some(policy), warnings),
         Err(errors) => (None, errors),
     };

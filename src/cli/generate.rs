@@ -1,4 +1,4 @@
-//! `lazaret generate`: what is made from the source, for packagers and editors.
+//! `lazaret generate`: what is made from the source, for packagers, editors and readers.
 
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
@@ -10,6 +10,12 @@ use super::{EX_SOFTWARE, complain, print};
 pub(super) enum GenerateCommand {
     /// The JSON Schema of the policy file, for editors
     PolicySchema,
+    /// The JSON Schema of the site policy, for editors
+    SiteSchema,
+    /// The meta-schema of contracts with disclosure rules, for editors
+    ContractSchema,
+    /// Every reason code with an example and what to do, in Markdown
+    Reasons,
     /// Shell completions
     Completions {
         /// The shell
@@ -26,6 +32,12 @@ pub(super) fn run(command: &GenerateCommand, mut cli: Command) -> u8 {
             let schema = lazaret_policy::compile::policy_schema();
             out.extend(format!("{schema:#}\n").into_bytes());
         }
+        GenerateCommand::SiteSchema => {
+            let schema = lazaret_policy::compile::site_schema();
+            out.extend(format!("{schema:#}\n").into_bytes());
+        }
+        GenerateCommand::ContractSchema => out.extend(lazaret_policy::lint::META.as_bytes()),
+        GenerateCommand::Reasons => out.extend(lazaret_policy::reason::reasons_markdown().bytes()),
         GenerateCommand::Completions { shell } => {
             clap_complete::generate(*shell, &mut cli, "lazaret", &mut out);
         }

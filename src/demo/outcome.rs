@@ -1,6 +1,6 @@
 //! What an attempt came to, and whether that is what it must come to.
 
-use lazaret_policy::Direction;
+use lazaret_policy::{Direction, Reason};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -90,8 +90,20 @@ impl Outcome {
         seen
     }
 
-    /// Of an answer to a caller.
-    pub(super) fn of_response(number: usize, step: &Step, got: &Got, canonical: &str) -> Self {
+    /// Of an answer to a caller. From `outside` no reason of the application's answer is told.
+    pub(super) fn of_response(
+        number: usize,
+        step: &Step,
+        got: &Got,
+        canonical: &str,
+        outside: bool,
+    ) -> Self {
+        let expected = match step.expected {
+            Expected::Refused(Reason::SchemaMismatch) if outside => {
+                Expected::Refused(Reason::ResponseRefused)
+            }
+            expected => expected,
+        };
         let mut seen = Self::new(number, step);
         seen.judge(got);
         if seen.verdict == Verdict::Released {
@@ -104,7 +116,7 @@ impl Outcome {
             Verdict::Released => &*got.body,
             Verdict::Refused => "",
         };
-        seen.compare(step.expected, body, canonical);
+        seen.compare(expected, body, canonical);
         if got.body.contains(ID_PREFIX) {
             seen.mismatch("the caller has got patient data".to_owned());
         }
@@ -185,7 +197,6 @@ fn direction<S: serde::Serializer>(direction: &Direction, to: S) -> Result<S::Ok
 
 #[cfg(test)]
 mod tests {
-    use lazaret_policy::Reason;
 
     use super::*;
     use crate::demo::attempt::Attempt;

@@ -61,7 +61,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<Told, DemoError> {
             Act::Ask(path, behaviour) => {
                 stage.app.ask(&Order::Behave(behaviour)).await?;
                 let got = stage.consumer.get(stage.at.app, path).await?;
-                Outcome::of_response(i + 1, step, &got, &canonical)
+                Outcome::of_response(i + 1, step, &got, &canonical, transparent)
             }
         };
         outcomes.push(outcome);

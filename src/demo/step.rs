@@ -130,7 +130,7 @@ const STEPS: [Step; 14] = [
     send(
         "the aggregate, small groups left in",
         Attempt::SmallGroups,
-        Refused(Reason::SchemaMismatch),
+        Refused(Reason::SdcMinCount),
     ),
     send(
         "the aggregate, to another host",

@@ -3,11 +3,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use hyper::Response;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
+use lazaret_policy::judge::{Cleared, Violation};
+use lazaret_policy::release::ReleaseFacts;
 use lazaret_policy::{Contract, Direction, Exchange, Mode, Policy, Reason};
 use sha2::{Digest as _, Sha256};
 
@@ -15,9 +18,24 @@ use crate::addr::{OrigDst, UpstreamAddr};
 use crate::audit::{self, AuditError, Digest, Kind, Record, Text, Verdict};
 use crate::connection::Conn;
 use crate::http::payload::Payload;
-use crate::http::respond::{self, Refusal};
+use crate::http::respond::{self, Message, Refusal};
+use crate::ledger::{NotReserved, Reservation, Ticket};
 use crate::metrics::ExchangeLabels;
 use crate::worker::Worker;
+
+/// A judged body on its way out.
+pub struct Outgoing {
+    /// Its canonical bytes.
+    pub bytes: Bytes,
+    /// What the ledger is asked, if the contract has a rule about releases.
+    pub claim: Option<Box<Claim>>,
+}
+
+/// What a payload would add to what has been released.
+pub struct Claim {
+    contract: Arc<Contract>,
+    facts: ReleaseFacts,
+}
 
 /// One exchange, from its head to its verdict.
 pub struct Case {
@@ -25,11 +43,14 @@ pub struct Case {
     direction: Direction,
     h2: bool,
     mode: Mode,
+    consumer: Arc<str>,
     started: Instant,
     record: Record,
     rule: Option<Arc<str>>,
     contract: Option<Arc<str>>,
     verdict: Option<(Verdict, Option<Reason>)>,
+    /// A release that the ledger remembers.
+    ticket: Option<Ticket>,
     /// The record of a release is on its way, whether or not anybody waits for it any more.
     releasing: bool,
     bytes: u64,
@@ -49,11 +70,13 @@ impl Case {
             direction: conn.direction,
             h2: conn.h2,
             mode: policy.mode,
+            consumer: Arc::clone(&policy.consumer),
             started: Instant::now(),
             record,
             rule: None,
             contract: None,
             verdict: None,
+            ticket: None,
             releasing: false,
             bytes: 0,
         }
@@ -103,13 +126,9 @@ impl Case {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn judge(
-        &mut self,
-        contract: &Contract,
-        body: &[u8],
-    ) -> Result<Vec<u8>, Vec<lazaret_policy::judge::Violation>> {
+    pub fn judge(&mut self, contract: &Contract, body: &[u8]) -> Result<Cleared, Vec<Violation>> {
         let started = Instant::now();
-        let judged = contract.judge_body(body);
+        let judged = contract.clear(body);
         self.worker
             .shared
             .metrics
@@ -118,11 +137,7 @@ impl Case {
     }
 
     /// Notes what is wrong with a body, without what its sender chose to call it.
-    pub fn violations(
-        &mut self,
-        contract: &Contract,
-        violations: &[lazaret_policy::judge::Violation],
-    ) {
+    pub fn violations(&mut self, contract: &Contract, violations: &[Violation]) {
         self.record.violations = violations
             .iter()
             .map(|violation| audit::Violation {
@@ -133,20 +148,29 @@ impl Case {
             .collect();
     }
 
-    /// Writes that a message is released. Only after this may a byte of it leave.
+    /// Writes that a message is released, in the ledger and on the record. Only after this may a
+    /// byte of it leave.
     ///
     /// # Errors
-    /// The record could not be written: nothing may leave.
+    /// Earlier releases are against it, or it could not be written: nothing may leave.
     pub async fn release(
         &mut self,
-        body: Option<&[u8]>,
+        message: Message,
+        body: Option<&Outgoing>,
         status: Option<u16>,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Refusal> {
         if self.verdict.is_some() {
             // Only observed: the refusal is on record already.
             return Ok(());
         }
-        if let Some(body) = body {
+        if let Some(claim) = body.and_then(|body| body.claim.as_ref()) {
+            match Box::pin(self.reserve(message, claim)).await {
+                Ok(ticket) => self.ticket = Some(ticket),
+                Err(refusal) if self.observes() => return self.observe(refusal).await,
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if let Some(Outgoing { bytes: body, .. }) = body {
             self.record.bytes_out = Some(body.len() as u64);
             self.record.body_sha256 = Some(Digest(Sha256::digest(body).into()));
             self.bytes = body.len() as u64;
@@ -155,9 +179,63 @@ impl Case {
         self.record.enforced = Some(!self.observes());
         self.record.status = status;
         self.releasing = true;
-        self.write().await?;
+        if let Err(reason) = self.write().await {
+            Box::pin(self.take_back()).await;
+            return Err(Refusal {
+                reason,
+                violations: Vec::new(),
+                message,
+            });
+        }
         self.verdict = Some((Verdict::Released, None));
         Ok(())
+    }
+
+    async fn reserve(&mut self, message: Message, claim: &Claim) -> Result<Ticket, Refusal> {
+        let refused = |reason, violations| Refusal {
+            reason,
+            violations,
+            message,
+        };
+        let shared = Arc::clone(&self.worker.shared);
+        let (Some(ledger), Some(rule)) = (&shared.ledger, &claim.contract.release) else {
+            return Err(refused(Reason::LedgerUnavailable, Vec::new()));
+        };
+        let reservation = Reservation {
+            consumer: Arc::clone(&self.consumer),
+            rule: Arc::clone(rule),
+            facts: claim.facts.clone(),
+            now: SystemTime::now(),
+        };
+        let error = match ledger.reserve(reservation).await {
+            Ok(ticket) => return Ok(ticket),
+            Err(error) => error,
+        };
+        let reason = error.reason();
+        match error {
+            NotReserved::Refused(violations) => {
+                self.violations(&claim.contract, &violations);
+                Err(refused(reason, violations))
+            }
+            NotReserved::Unavailable(error) => {
+                tracing::error!(%error, "ledger not available: refused");
+                shared.metrics.ledger_failure();
+                Err(refused(reason, Vec::new()))
+            }
+        }
+    }
+
+    /// Nothing was sent: the ledger need not remember it.
+    async fn take_back(&mut self) {
+        // A record that came too late may still get onto the log, so what it tells of stays.
+        if let (Some(ledger), Some(ticket), false) = (
+            &self.worker.shared.ledger,
+            self.ticket.take(),
+            self.releasing,
+        ) && let Err(error) = ledger.cancel(ticket, SystemTime::now()).await
+        {
+            tracing::warn!(%error, "a release that was refused stays in the ledger");
+        }
     }
 
     /// Writes that a message is refused, and gives the answer that says so.
@@ -172,12 +250,23 @@ impl Case {
             Some(_) => refusal,
             None => self.record_refusal(refusal, true).await,
         };
-        let mut answer = respond::refusal(&refusal, self.direction, self.rule.as_deref());
+        let told = self.told(&refusal);
+        let mut answer = respond::refusal(&told, self.direction, self.rule.as_deref());
         if !self.h2 && refusal.ends_connection() {
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(CONNECTION, close);
         }
         answer
+    }
+
+    /// What the client is told. The application could choose among the reasons for which its answer
+    /// is refused, and so tell its caller something with each: outside there is one.
+    fn told(&self, refusal: &Refusal) -> Refusal {
+        let from_app = self.direction == Direction::Ingress && refusal.message == Message::Response;
+        if from_app && !self.worker.shared.settings.standalone.standalone {
+            return Refusal::response(Reason::ResponseRefused);
+        }
+        refusal.clone()
     }
 
     /// Writes that a message would be refused if the policy were enforced.
@@ -247,9 +336,34 @@ impl Case {
     }
 }
 
+impl Outgoing {
+    /// No body.
+    pub const EMPTY: Self = Self {
+        bytes: Bytes::new(),
+        claim: None,
+    };
+
+    /// What the contract has cleared.
+    pub fn new(contract: &Arc<Contract>, cleared: Cleared) -> Self {
+        let claim = cleared.facts.map(|facts| {
+            Box::new(Claim {
+                contract: Arc::clone(contract),
+                facts: *facts,
+            })
+        });
+        Self {
+            bytes: cleared.bytes.into(),
+            claim,
+        }
+    }
+}
+
 impl Drop for Case {
     fn drop(&mut self) {
         let shared = Arc::clone(&self.worker.shared);
+        if let (Some(ledger), Some(ticket)) = (&shared.ledger, self.ticket) {
+            ledger.commit(ticket);
+        }
         let (verdict, reason) = self.verdict.unwrap_or_else(|| {
             // The client went away while its request was being read or carried on.
             let reason = Reason::BodyIncomplete;

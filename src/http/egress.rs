@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -16,7 +17,7 @@ use crate::addr::UpstreamAddr;
 use crate::allow::{self, Dial, HostClaim};
 use crate::connection::Conn;
 use crate::http::body;
-use crate::http::case::Case;
+use crate::http::case::{Case, Outgoing};
 use crate::http::gate;
 use crate::http::ingress::answer;
 use crate::http::payload::Payload;
@@ -28,7 +29,7 @@ struct Release<'p> {
     to: Vec<UpstreamAddr>,
     request: Request<Payload>,
     /// The judged body; `None` when a rule lets the request pass unjudged.
-    body: Option<Bytes>,
+    body: Option<Outgoing>,
     /// `None` when a rule lets the exchange pass unjudged.
     exchange: Option<&'p Exchange>,
 }
@@ -60,7 +61,7 @@ pub async fn exchange(
                 // Unjudged: what has come and what still comes.
                 None => request.map(|_| Payload::relayed(read, body, None)),
             };
-            send(&worker, &mut case, &to, conn.h2, request, judged.as_deref())
+            send(&worker, &mut case, &to, conn.h2, request, judged.as_ref())
                 .await
                 .map(|answered| (answered, exchange))
         }
@@ -135,12 +136,12 @@ async fn judge<'p>(
     let (fields, dropped) =
         gate::request_fields(&head.headers, exchange).map_err(Refusal::request)?;
     case.dropped_fields(dropped);
-    let contract = exchange.request_body.as_deref();
-    let canonical = judge_body(worker, case, contract, head, body, read).await?;
+    let contract = exchange.request_body.as_ref();
+    let outgoing = judge_body(worker, case, contract, head, body, read).await?;
     let to = resolve(worker, policy, rule, &dial)
         .await
         .map_err(Refusal::request)?;
-    let mut request = Request::new(Payload::whole(canonical.clone()));
+    let mut request = Request::new(Payload::whole(outgoing.bytes.clone()));
     *request.method_mut() = head.method.clone();
     address(&mut request, &target, &dial, conn.h2).map_err(Refusal::request)?;
     if let Some(contract) = contract {
@@ -152,28 +153,28 @@ async fn judge<'p>(
     Ok(Release {
         to,
         request,
-        body: Some(canonical),
+        body: Some(outgoing),
         exchange: Some(exchange),
     })
 }
 
-/// The canonical body, empty if there must be none.
+/// The judged body, empty if there must be none.
 pub(super) async fn judge_body(
     worker: &Worker,
     case: &mut Case,
-    contract: Option<&Contract>,
+    contract: Option<&Arc<Contract>>,
     head: &Parts,
     body: &mut Incoming,
     read: &mut Bytes,
-) -> Result<Bytes, Refusal> {
+) -> Result<Outgoing, Refusal> {
     let limits = &worker.shared.settings.limits;
     let Some(contract) = contract else {
         if body.is_end_stream() {
-            return Ok(Bytes::new());
+            return Ok(Outgoing::EMPTY);
         }
         // A chunked body may still turn out to be empty.
         return match body::read(body, 0, limits.body_timeout).await {
-            Ok(_) => Ok(Bytes::new()),
+            Ok(_) => Ok(Outgoing::EMPTY),
             Err(unread) => {
                 *read = unread.read;
                 Err(Refusal::request(match unread.reason {
@@ -204,7 +205,9 @@ pub(super) async fn judge_body(
         }
     }
     case.received(read.len());
-    case.judge(contract, read).map(Bytes::from).map_err(refused)
+    case.judge(contract, read)
+        .map(|cleared| Outgoing::new(contract, cleared))
+        .map_err(refused)
 }
 
 async fn resolve(
@@ -233,11 +236,11 @@ async fn send(
     to: &[UpstreamAddr],
     h2: bool,
     request: Request<Payload>,
-    judged: Option<&[u8]>,
+    judged: Option<&Outgoing>,
 ) -> Result<Answered, Refusal> {
     let lease = worker.pool.lease(to, h2).await.map_err(Refusal::request)?;
     case.upstream(lease.to());
-    case.release(judged, None).await.map_err(Refusal::request)?;
+    case.release(Message::Request, judged, None).await?;
     let timeout = worker.shared.settings.limits.response_timeout;
     lease
         .send(request, timeout)

@@ -1,6 +1,7 @@
 //! An exchange that a caller from outside begins: its response is what leaves.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -15,7 +16,7 @@ use crate::addr::{OrigDst, UpstreamAddr};
 use crate::allow::{self, Dial};
 use crate::connection::Conn;
 use crate::http::body;
-use crate::http::case::Case;
+use crate::http::case::{Case, Outgoing};
 use crate::http::egress::{address, judge_body};
 use crate::http::forward::Lease;
 use crate::http::gate;
@@ -66,9 +67,10 @@ async fn carry(
         .rebuild_target(path, head.uri.query())
         .map_err(Refusal::request)?;
     let (fields, _) = gate::request_fields(&head.headers, exchange).map_err(Refusal::request)?;
-    let contract = exchange.request_body.as_deref();
-    let canonical = judge_body(worker, case, contract, head, body, &mut Bytes::new()).await?;
-    let mut request = Request::new(Payload::whole(canonical));
+    let contract = exchange.request_body.as_ref();
+    // What comes in is no release.
+    let received = judge_body(worker, case, contract, head, body, &mut Bytes::new()).await?;
+    let mut request = Request::new(Payload::whole(received.bytes));
     *request.method_mut() = head.method.clone();
     address(&mut request, &target, &Dial::Address(to.get()), conn.h2).map_err(Refusal::request)?;
     if let Some(contract) = contract {
@@ -82,7 +84,7 @@ async fn carry(
         .pool
         .lease(&[upstream], conn.h2)
         .await
-        .map_err(Refusal::request)?;
+        .map_err(Refusal::response)?;
     case.upstream(upstream);
     let timeout = worker.shared.settings.limits.response_timeout;
     let (response, lease) = lease
@@ -130,19 +132,18 @@ pub(super) async fn answer(
     match judge(worker, case, exchange, &head, &mut body, &mut read, no_body).await {
         Ok((fields, judged)) => {
             let payload = match judged {
-                Judged::Body(bytes) => {
-                    case.release(Some(&bytes), Some(head.status.as_u16()))
-                        .await
-                        .map_err(Refusal::response)?;
+                Judged::Body(outgoing) => {
+                    let status = Some(head.status.as_u16());
+                    case.release(Message::Response, Some(&outgoing), status)
+                        .await?;
                     if body.is_end_stream() {
                         lease.give_back();
                     }
-                    Payload::whole(bytes)
+                    Payload::whole(outgoing.bytes)
                 }
                 Judged::Relay => {
-                    case.release(None, Some(head.status.as_u16()))
-                        .await
-                        .map_err(Refusal::response)?;
+                    case.release(Message::Response, None, Some(head.status.as_u16()))
+                        .await?;
                     relayed(Bytes::new(), body, lease)
                 }
             };
@@ -163,7 +164,7 @@ pub(super) async fn answer(
 }
 
 enum Judged {
-    Body(Bytes),
+    Body(Outgoing),
     Relay,
 }
 
@@ -204,9 +205,14 @@ async fn judge(
     };
     // The body of an error is as free as an error message: it never passes.
     if no_body || !head.status.is_success() {
-        return Ok((fields, Judged::Body(Bytes::new())));
+        // Nothing is remembered of an answer without a body, so it carries nothing of the app's choice
+        // but its status.
+        if exchange.judges_response() && contract.is_some_and(|c| c.release.is_some()) {
+            fields.clear();
+        }
+        return Ok((fields, Judged::Body(Outgoing::EMPTY)));
     }
-    let bytes = match contract {
+    let outgoing = match contract {
         Some(contract) => {
             let value = HeaderValue::from_str(&contract.media_type);
             let value = value.map_err(|_| Refusal::response(Reason::Internal))?;
@@ -216,7 +222,7 @@ async fn judge(
         None => {
             let limit = worker.shared.settings.limits.body_timeout;
             match body::read(body, 0, limit).await {
-                Ok(_) => Bytes::new(),
+                Ok(_) => Outgoing::EMPTY,
                 Err(unread) => {
                     *read = unread.read;
                     return Err(Refusal::response(match unread.reason {
@@ -227,17 +233,17 @@ async fn judge(
             }
         }
     };
-    Ok((fields, Judged::Body(bytes)))
+    Ok((fields, Judged::Body(outgoing)))
 }
 
 async fn judged_body(
     worker: &Worker,
     case: &mut Case,
-    contract: &Contract,
+    contract: &Arc<Contract>,
     head: &hyper::http::response::Parts,
     body: &mut Incoming,
     read: &mut Bytes,
-) -> Result<Bytes, Refusal> {
+) -> Result<Outgoing, Refusal> {
     case.contract(contract);
     let limits = &worker.shared.settings.limits;
     let refused = |violations| Refusal::body(Message::Response, violations);
@@ -261,7 +267,9 @@ async fn judged_body(
         }
     }
     case.received(read.len());
-    case.judge(contract, read).map(Bytes::from).map_err(refused)
+    case.judge(contract, read)
+        .map(|cleared| Outgoing::new(contract, cleared))
+        .map_err(refused)
 }
 
 /// A body that is passed on as it comes; a connection whose body has ended already is free.

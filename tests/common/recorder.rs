@@ -126,9 +126,15 @@ impl Recorder {
 
     /// Answers every request with what was last put into the script.
     pub fn scripted() -> (Self, Script) {
+        Self::scripted_on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// The same on a listener from elsewhere.
+    pub fn scripted_on(listener: TcpListener) -> (Self, Script) {
         let script = Script(Arc::new(Mutex::new(Reply::silence())));
         let told = script.clone();
-        (Self::start(move |_| told.0.lock().unwrap().clone()), script)
+        let answer = move |_: &[u8]| told.0.lock().unwrap().clone();
+        (Self::on(listener, answer), script)
     }
 
     /// Everything received so far, of all connections.

@@ -355,3 +355,44 @@ fn without_an_answer_there_is_no_way() {
     assert_eq!(reasons, ["upstream-unresolved", "destination-not-allowed"]);
     assert_eq!((home.connections(), broker.accepted()), (0, 0));
 }
+
+/// A caller in league with the app must not read anything from why its answer is refused.
+#[test]
+fn callers_are_told_one_reason_for_whatever_the_app_answers() {
+    let Some(lab) = Lab::new() else { return };
+    let (app, says) = Recorder::scripted_on(lab.pod.listen(8000));
+    let gateway = lab.start(POLICY);
+    let mut seen = 0;
+    let mut told = Vec::new();
+    let json = |status: &str, head: &str, body: &str| {
+        Reply::raw(format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{head}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let small = r#"{"cohort":"T2DM","region":"Liguria","rows":[{"age_band":"40-49","mean_hba1c":6.91,"n":3,"sex":"F"}]}"#;
+    for (answer, reason) in [
+        (json("200 OK", "", CANARY), "json-syntax"),
+        (json("200 OK", "", small), "sdc-min-count"),
+        (json("200 OK", "", r#"{"a":1,"a":1}"#), "json-duplicate-key"),
+        (json("418 Teapot", "", small), "status-not-allowed"),
+        (
+            json("200 OK", "content-encoding: gzip\r\n", small),
+            "content-encoding",
+        ),
+        (Reply::raw("HTTP/1.1 200\rOK\n\n"), "upstream-protocol"),
+    ] {
+        says.say(answer.then_close());
+        let to = at(POD[0], 8000);
+        let answer = lab
+            .home
+            .dial(POD[0], 8000)
+            .ask(get(&to.to_string(), "/summary"));
+        assert_eq!(next_reason(&gateway, &mut seen), reason);
+        told.push(answer.undated());
+    }
+    assert!(told[0].contains("response-refused"), "{}", told[0]);
+    assert!(told.iter().all(|answer| *answer == told[0]), "{told:#?}");
+    drop(app);
+    assert_says_nothing(&gateway);
+}
