@@ -44,9 +44,10 @@ check: ## Format, lints, documentation, dependencies, scripts, Dockerfile
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --workspace --no-deps
 
-bench: ## Compare with Envoy, HAProxy and a direct connection (root or sudo)
+bench: ## Compare with Envoy, HAProxy and a direct connection, and with and without rules and ledger (root or sudo)
 	scripts/setup.sh bench
 	benches/compare.py
+	benches/disclosure.py
 
 setup: ## Install everything that the other targets need (root or sudo)
 	scripts/setup.sh test check bench
