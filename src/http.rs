@@ -10,6 +10,7 @@ pub mod forward;
 pub mod gate;
 pub mod ingress;
 pub mod last;
+pub mod outgoing;
 pub mod payload;
 pub mod respond;
 pub mod serve;

@@ -5,37 +5,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
 use hyper::Response;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use lazaret_policy::judge::{Cleared, Violation};
-use lazaret_policy::release::ReleaseFacts;
 use lazaret_policy::{Contract, Direction, Exchange, Mode, Policy, Reason};
 use sha2::{Digest as _, Sha256};
 
 use crate::addr::{OrigDst, UpstreamAddr};
 use crate::audit::{self, AuditError, Digest, Kind, Record, Text, Verdict};
 use crate::connection::Conn;
+use crate::http::outgoing::{Claim, Outgoing};
 use crate::http::payload::Payload;
 use crate::http::respond::{self, Message, Refusal};
 use crate::ledger::{NotReserved, Reservation, Ticket};
 use crate::metrics::ExchangeLabels;
 use crate::worker::Worker;
-
-/// A judged body on its way out.
-pub struct Outgoing {
-    /// Its canonical bytes.
-    pub bytes: Bytes,
-    /// What the ledger is asked, if the contract has a rule about releases.
-    pub claim: Option<Box<Claim>>,
-}
-
-/// What a payload would add to what has been released.
-pub struct Claim {
-    contract: Arc<Contract>,
-    facts: ReleaseFacts,
-}
 
 /// One exchange, from its head to its verdict.
 pub struct Case {
@@ -333,28 +318,6 @@ impl Case {
         tracing::error!(%error, "audit record not written: refused");
         self.worker.shared.metrics.audit_failure();
         Err(Reason::AuditUnavailable)
-    }
-}
-
-impl Outgoing {
-    /// No body.
-    pub const EMPTY: Self = Self {
-        bytes: Bytes::new(),
-        claim: None,
-    };
-
-    /// What the contract has cleared.
-    pub fn new(contract: &Arc<Contract>, cleared: Cleared) -> Self {
-        let claim = cleared.facts.map(|facts| {
-            Box::new(Claim {
-                contract: Arc::clone(contract),
-                facts: *facts,
-            })
-        });
-        Self {
-            bytes: cleared.bytes.into(),
-            claim,
-        }
     }
 }
 
