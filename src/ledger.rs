@@ -25,7 +25,7 @@
 //!
 //! # Order
 //!
-//! [`handle`] is what the gateway holds, `engine` what both ledgers do alike, [`entry`] is a line
+//! `handle` is what the gateway holds, `engine` what both ledgers do alike, [`entry`] is a line
 //! and what it says.
 
 pub mod embedded;
