@@ -12,11 +12,12 @@
 //! No rule can stop AF_XDP, whose transmit path has no hook. It needs NET_RAW, which therefore
 //! must be taken from the application.
 
+mod device;
 mod sets;
 mod text;
 
 use self::text::{chain, rule};
-use crate::capture::Capture;
+use crate::capture::{Capture, Ports};
 
 /// What nft is given to put the rules in place of any earlier ones.
 pub fn text(capture: &Capture) -> String {
@@ -25,12 +26,14 @@ pub fn text(capture: &Capture) -> String {
     sets::sets(&mut out, capture);
     redirect_out(&mut out, capture);
     redirect_in(&mut out, capture);
+    closed(&mut out);
     output(&mut out, capture);
+    from_pod(&mut out, capture);
     input(&mut out, capture);
     let forward = "type filter hook forward priority filter; policy drop;";
     chain(&mut out, "forward", forward, &[]);
     out.push_str("}\n\ntable netdev lazaret {\n");
-    egress(&mut out, capture);
+    device::egress(&mut out, capture);
     out.push_str("}\n");
     out
 }
@@ -102,7 +105,7 @@ fn redirect_in(out: &mut String, capture: &Capture) {
     let head = "type nat hook prerouting priority dstnat; policy accept;";
     let rules = [
         rule(
-            "iifname \"lo\" return",
+            "iif \"lo\" return",
             "the output hook has decided about these",
         ),
         rule(
@@ -132,6 +135,32 @@ fn redirect_in(out: &mut String, capture: &Capture) {
     chain(out, "redirect_in", head, &rules);
 }
 
+/// Later packets of a connection to the gateway. Its first one has passed all the rules below these,
+/// and conntrack gives its state to the same addresses and ports alone; that NAT leads there, only
+/// `redirect_out` can have decided.
+fn known(ports: &Ports) -> String {
+    format!(
+        "ct state established ct status dnat ct direction original tcp dport {} accept",
+        ports.outbound
+    )
+}
+
+/// Where packets of the gateway's connections go that the gateway's owner did not already decide
+/// about: they are the other side's, or nobody's.
+fn closed(out: &mut String) {
+    let rules = [
+        rule(
+            format!("{ANY_USER} return"),
+            "sent by the other side, which the mark does not excuse",
+        ),
+        rule(
+            "fib saddr type local accept",
+            "the rest of the gateway's connections after it closed them",
+        ),
+    ];
+    chain(out, "closed", "", &rules);
+}
+
 fn output(out: &mut String, capture: &Capture) {
     let Capture {
         uid, gid, ports, ..
@@ -152,14 +181,19 @@ fn output(out: &mut String, capture: &Capture) {
             format!("{SYN} ct mark set 0x00000000"),
             "a new connection does not inherit the mark of an old one with its ports",
         ),
-        rule(
-            "meta l4proto { tcp, udp } fib saddr type != local drop",
-            "a foreign source address would draw the answer out of the pod",
-        ),
         rule("ip hdrlength != 5 drop", "IP options route and carry data"),
         rule(
             "ip6 nexthdr != { tcp, udp, ipv6-icmp } drop",
             "extension headers route and carry data",
+        ),
+        rule(known(ports), "more of what was redirected to the gateway"),
+        rule(
+            format!("meta l4proto tcp ct mark {MARK:#010x} jump closed"),
+            "whether anybody holds the socket decides",
+        ),
+        rule(
+            "meta l4proto { tcp, udp } fib saddr type != local drop",
+            "a foreign source address would draw the answer out of the pod",
         ),
         // The hook still sees the device of the route before redirection, so the new destination
         // is what is matched.
@@ -180,7 +214,7 @@ fn output(out: &mut String, capture: &Capture) {
             "port-forward and exec as root do not reach the application",
         ),
         rule(
-            "oifname \"lo\" fib daddr type local accept",
+            "oif \"lo\" fib daddr type local accept",
             "the application's own processes",
         ),
         rule(
@@ -213,10 +247,6 @@ fn output(out: &mut String, capture: &Capture) {
         ),
         // From here on: packets without a process.
         rule(
-            format!("meta l4proto tcp ct mark {MARK:#010x} accept"),
-            "the rest of the gateway's connections after it closed them",
-        ),
-        rule(
             "ct direction reply ct status dnat tcp flags & rst == rst meta length <= 64 accept",
             "callers of a dead gateway are refused; no payload fits",
         ),
@@ -226,6 +256,26 @@ fn output(out: &mut String, capture: &Capture) {
         ),
     ];
     chain(out, "output", head, &rules);
+}
+
+/// What comes in by loopback.
+fn from_pod(out: &mut String, capture: &Capture) {
+    let rules = [
+        rule(
+            "ct status dnat ct direction reply accept",
+            "the gateway answers in the name of the original destination",
+        ),
+        rule(
+            known(&capture.ports),
+            "more of what the output chain let pass to the gateway",
+        ),
+        rule(
+            "fib saddr type != local drop",
+            "a foreign source on loopback would draw the answer out of the pod",
+        ),
+        rule("accept", "the output chain has decided about these"),
+    ];
+    chain(out, "from_pod", "", &rules);
 }
 
 fn input(out: &mut String, capture: &Capture) {
@@ -240,18 +290,7 @@ fn input(out: &mut String, capture: &Capture) {
             "ct state invalid drop",
             "conntrack cannot place what comes in",
         ),
-        rule(
-            "iifname \"lo\" ct status dnat ct direction reply accept",
-            "the gateway answers in the name of the original destination",
-        ),
-        rule(
-            "iifname \"lo\" fib saddr type != local drop",
-            "a foreign source on loopback would draw the answer out of the pod",
-        ),
-        rule(
-            "iifname \"lo\" accept",
-            "the output chain has decided about these",
-        ),
+        rule("iif \"lo\" goto from_pod", "what the pod sends to itself"),
         rule("ip hdrlength != 5 drop", "IP options would be echoed"),
         rule("ct state established,related accept", "answers"),
         rule(
@@ -280,52 +319,4 @@ fn input(out: &mut String, capture: &Capture) {
         ),
     ];
     chain(out, "input", head, &rules);
-}
-
-/// What AF_PACKET sends never passes the chains above. It also has no route, while whatever passed
-/// them has one; `meta rtclassid` matches exactly if there is a route, whatever its value.
-fn egress(out: &mut String, capture: &Capture) {
-    let routed = "meta rtclassid 0-4294967295 accept";
-    let unrouted = format!("{ANY_USER} drop");
-    let loopback = [
-        rule(
-            routed,
-            "loopback: routed by the kernel, so the output chain let it pass",
-        ),
-        rule(unrouted.clone(), "loopback: frames made by a process"),
-    ];
-    chain(out, "loopback", &egress_head("\"lo\""), &loopback);
-    if capture.devices.is_empty() {
-        return;
-    }
-    let quoted = capture.devices.iter().map(|name| format!("\"{name}\""));
-    let devices = quoted.collect::<Vec<_>>().join(", ");
-    let wire = [
-        // A socket bound to a device keeps that device when it is redirected.
-        rule(
-            "ip daddr 127.0.0.0/8 drop",
-            "redirected, but bound to a device: must not leave by it",
-        ),
-        rule(
-            "ip6 daddr ::1 drop",
-            "redirected, but bound to a device: must not leave by it, IPv6",
-        ),
-        rule(
-            routed,
-            "routed by the kernel, so the output chain let it pass",
-        ),
-        rule(
-            unrouted,
-            "frames made by a process: AF_PACKET, with or without a queue",
-        ),
-        rule(
-            "meta protocol arp accept",
-            "address resolution by the kernel",
-        ),
-    ];
-    chain(out, "egress", &egress_head(&devices), &wire);
-}
-
-fn egress_head(devices: &str) -> String {
-    format!("type filter hook egress devices = {{ {devices} }} priority filter; policy drop;")
 }

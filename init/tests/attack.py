@@ -185,16 +185,30 @@ def ask_with_options(address, port):
     """The same with what routes or carries data in the IP header."""
     sock = socket.socket(family(address), socket.SOCK_DGRAM)
     try:
-        if sock.family == socket.AF_INET:
-            sock.setsockopt(socket.IPPROTO_IP, 4, b"\x07\x0b\x04" + bytes(8) + b"\x00")
-        else:
-            segments = socket.inet_pton(socket.AF_INET6, address)
-            header = struct.pack("!BBBBBBH", 0, 2, 4, 0, 0, 0, 0) + segments
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RTHDR, header)
+        add_options(sock, address)
         sock.sendto(b"CANARY-options", (address, int(port)))
         say(outcome="sent")
     except OSError as error:
         say(outcome=outcome(error))
+
+
+def add_options(sock, address):
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, 4, b"\x07\x0b\x04" + bytes(8) + b"\x00")
+    else:
+        segments = socket.inet_pton(socket.AF_INET6, address)
+        header = struct.pack("!BBBBBBH", 0, 2, 4, 0, 0, 0, 0) + segments
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RTHDR, header)
+
+
+def options_later(address, port):
+    """A connection whose first packets have none."""
+    sock = socket.create_connection((address, int(port)), TIMEOUT)
+    sock.sendall(b"before")
+    add_options(sock, address)
+    sock.sendall(b"CANARY-options")
+    sock.close()
+    say(outcome="sent")
 
 
 def old_flow(address, port):
@@ -235,6 +249,49 @@ def ipv6(protocol, payload):
 
 def udp_packet(payload):
     return struct.pack("!HHHH", 4000, 4000, 8 + len(payload), 0) + payload
+
+
+def tcp_segment(address, ports, numbers, payload):
+    """What an open connection sends: PSH and ACK."""
+    v6 = ":" in address
+    pton = lambda text: socket.inet_pton(family(address), text)
+    ends = pton(POD6 if v6 else POD4) + pton(address)
+    head = struct.pack("!HHIIBBHHH", *ports, *numbers, 0x50, 0x18, 512, 0, 0)
+    data = head + payload
+    pseudo = ends + struct.pack("!IHH", len(data), 0, 6)
+    total = checksum(pseudo + data + b"\0" * (len(data) % 2))
+    data = data[:16] + struct.pack("!H", total) + data[18:]
+    return ipv6(6, data) if v6 else ipv4(6, data)
+
+
+def forge(address, port):
+    """Overhears a connection of another process, and when told to says in its name what comes next."""
+    v6 = ":" in address
+    ear = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+    ear.bind(("eth0", ETH_P_ALL))
+    ear.settimeout(TIMEOUT)
+    mouth = socket.socket(family(address), socket.SOCK_RAW, socket.IPPROTO_RAW)
+    say(ready=True)
+    for line in sys.stdin:
+        while True:
+            packet, (_, ethertype, kind, *_) = ear.recvfrom(65536)
+            expected = (0x86DD, 6) if v6 else (0x0800, 6)
+            is_tcp = (ethertype, packet[6 if v6 else 9]) == expected
+            if kind != socket.PACKET_OUTGOING or not is_tcp:
+                continue
+            segment = packet[40 if v6 else 20:]
+            ports = struct.unpack("!HH", segment[:4])
+            length = len(segment) - 4 * (segment[12] >> 4)
+            if ports[1] == int(port) and length > 0:
+                break
+        sequence, acknowledged = struct.unpack("!II", segment[4:12])
+        numbers = (sequence + length) % 2**32, acknowledged
+        try:
+            packet = tcp_segment(address, ports, numbers, b"CANARY-" + line.strip().encode())
+            mouth.sendto(packet, (address, 0))
+            say(outcome="sent")
+        except OSError as error:
+            say(outcome=outcome(error))
 
 
 def send_to(kind, protocol, address, canary, *options):
@@ -404,5 +461,6 @@ if __name__ == "__main__":
     {
         "greet": greet, "refuse": refuse, "sink": sink, "source": source, "datagrams": datagrams,
         "dial": dial, "dial-from": dial_from, "push": push, "pull": pull, "ask": ask, "ask-with-options": ask_with_options,
+        "options-later": options_later, "forge": forge,
         "old-flow": old_flow, "attack": attack, "end": end, "sniff": sniff, "xdp": xdp,
     }[sys.argv[1]](*sys.argv[2:])

@@ -17,7 +17,10 @@ pub(super) fn rule(matches: impl Into<String>, why: &'static str) -> Rule {
 
 pub(super) fn chain(out: &mut String, name: &str, head: &str, rules: &[Rule]) {
     line(out, 1, &format!("chain {name} {{"));
-    line(out, 2, head);
+    // Only a chain that hangs on a hook has one.
+    if !head.is_empty() {
+        line(out, 2, head);
+    }
     for Rule { matches, why } in rules {
         line(out, 2, &format!("{matches} comment \"lazaret: {why}\""));
     }

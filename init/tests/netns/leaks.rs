@@ -120,6 +120,31 @@ fn a_flow_older_than_the_rules_stops() {
     }
 }
 
+/// The mark of a connection is no way out for whoever did not make it.
+#[test]
+fn nobody_speaks_in_the_name_of_the_gateway() {
+    let Some(lab) = Lab::new() else { return };
+    for (has_rules, expected) in [(false, "sent"), (true, "EPERM")] {
+        if has_rules {
+            lab.apply();
+        }
+        for to in [OUT4, OUT6] {
+            let _server = lab.out_peer(&["sink", to, "8080"]);
+            let mut flow = lab.pod_peer(GATEWAY, &["old-flow", to, "8080"]);
+            let mut forger = lab.pod_peer(APP_WITH_NET_RAW, &["forge", to, "8080"]);
+            let sniffer = lab.sniff();
+            flow.tell("send");
+            assert_eq!(flow.next()["sent"], true);
+            forger.tell("forged");
+            assert_eq!(forger.next()["outcome"], expected, "{to}");
+            let forged: String = b"CANARY-forged".map(|b| format!("{b:02x}")).concat();
+            let frames = lab.frames(&sniffer);
+            let is_out = frames.iter().any(|frame| frame.contains(&forged));
+            assert_eq!(is_out, !has_rules, "{to}: {frames:?}");
+        }
+    }
+}
+
 #[test]
 fn af_xdp_is_closed_by_the_capability_alone() {
     let Some(lab) = Lab::new() else { return };

@@ -29,6 +29,21 @@ fn the_gateway_sees_where_the_application_meant_to_go() {
     }
 }
 
+/// Later packets take a shorter way through the rules, but not past this one.
+#[test]
+fn an_open_connection_to_the_gateway_carries_no_options() {
+    let Some(lab) = Lab::new() else { return };
+    lab.apply();
+    for (to, at) in [(OUT4, "127.0.0.1"), (OUT6, "::1")] {
+        let gateway = lab.pod_peer(GATEWAY, &["sink", at, "15001"]);
+        let sent = lab.pod_run(APP, &["options-later", to, "8080"]);
+        assert_eq!(sent["outcome"], "sent", "{to}");
+        let got = gateway.next();
+        let got = (&got["received"], &got["ended"]);
+        assert_eq!(got, (&6.into(), &"timeout".into()), "{to}");
+    }
+}
+
 #[test]
 fn a_dead_gateway_refuses() {
     let Some(lab) = Lab::new() else { return };
