@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lazaret_policy::{Action, Direction, Mode, Policy, Reason};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::addr::{ClientAddr, OrigDst, UpstreamAddr};
 use crate::allow::{self, EgressClass};
 use crate::audit::{Kind, Record, Verdict};
-use crate::detect::{Detected, classify};
+use crate::detect::{Detected, may_be_whole};
 use crate::http;
 use crate::prefixed::Prefixed;
+use crate::sniff;
 use crate::socket;
 use crate::tunnel::{self, Tunnel};
 use crate::worker::Worker;
@@ -90,7 +90,7 @@ pub async fn run(
         to,
         h2: false,
         // Before the policy is read, so that a replacement in between is seen.
-        generation: worker.shared.policies.generation(),
+        generation: worker.recheck.generation(),
         observed: worker.policy().mode == Mode::Observe,
         refused: false,
     };
@@ -244,8 +244,8 @@ async fn inspect(
     };
     let mut buffer = BytesMut::new();
     let detected = tokio::select! {
-        detected = tokio::time::timeout(limit, sniff(&mut stream, &mut buffer)) => detected,
-        () = drained(&worker) => return,
+        detected = tokio::time::timeout(limit, sniff::first_bytes(&mut stream, &mut buffer)) => detected,
+        () = worker.recheck.drained() => return,
     };
     let prefix = buffer.freeze();
     let reason = match detected {
@@ -262,30 +262,14 @@ async fn inspect(
     };
     match reason {
         None => {
+            if conn.h2 || !may_be_whole(&prefix) {
+                socket::acknowledge(&stream);
+            }
             let stream = Prefixed::new(prefix, stream);
             Box::pin(http::serve::serve(worker, stream, conn)).await;
         }
         Some(reason) => give_up(worker, stream, conn, prefix, refusal.unwrap_or(reason)).await,
     }
-}
-
-async fn sniff(stream: &mut TcpStream, buffer: &mut BytesMut) -> std::io::Result<Detected> {
-    loop {
-        // Reserved only when there is something to read, so that an idle connection costs little.
-        stream.readable().await?;
-        buffer.reserve(4096);
-        if stream.read_buf(buffer).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        match classify(buffer) {
-            Detected::NeedMore => {}
-            certain => return Ok(certain),
-        }
-    }
-}
-
-async fn drained(worker: &Worker) {
-    worker.shared.drain.clone().wait().await;
 }
 
 /// Refuses a connection that cannot be told why, or lets it pass when the policy only observes.

@@ -57,6 +57,16 @@ pub fn classify(bytes: &[u8]) -> Detected {
     }
 }
 
+/// Whether a request of HTTP/1 may end with these bytes, which begin it. `false` if more must come.
+pub fn may_be_whole(bytes: &[u8]) -> bool {
+    const END: &[u8] = b"\r\n\r\n";
+    const WITHOUT_BODY: [&[u8]; 2] = [b"GET ", b"HEAD "];
+    if bytes.ends_with(END) {
+        return WITHOUT_BODY.iter().any(|method| bytes.starts_with(method));
+    }
+    bytes.windows(END.len()).any(|window| window == END)
+}
+
 /// `tchar` of RFC 9110 §5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -96,6 +106,22 @@ mod tests {
                 "{:?}",
                 String::from_utf8_lossy(bytes)
             );
+        }
+    }
+
+    #[test]
+    fn a_head_alone_is_whole_where_no_body_follows() {
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], true),
+            (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            (b"GET / HTTP/1.1\r\n", false),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n\r", false),
+            (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n", false),
+            (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", true),
+            (b"POST / HTTP/1.1\r\nContent-Length: 2", false),
+        ] {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(may_be_whole(bytes), expected, "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod settings;
 
 pub mod app;
+pub mod recheck;
 pub mod reload;
 pub mod worker;
 
@@ -15,6 +16,7 @@ pub mod connection;
 pub mod detect;
 pub mod prefixed;
 pub mod resolve;
+pub mod sniff;
 pub mod tunnel;
 
 pub mod http;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::addr::ClientAddr;
 use crate::connection;
+use crate::metrics::OpenConnections;
 use crate::socket;
 use crate::worker::{Sockets, Worker};
 
@@ -38,16 +40,18 @@ pub fn serve(worker: &Rc<Worker>, sockets: Sockets) -> io::Result<()> {
 
 async fn accept(worker: Rc<Worker>, listener: TcpListener, at: SocketAddr, direction: Direction) {
     let mut drain = worker.shared.drain.clone();
+    let mut draining = pin!(drain.wait());
+    let connections = worker.shared.metrics.connections_open(direction);
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drain.wait() => return,
+            () = &mut draining => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, client)) => {
                 let client = ClientAddr::new(client);
-                start(&worker, stream, client, at, direction);
+                start(&worker, &connections, stream, client, at, direction);
             }
             Err(error) if is_about_one_peer(&error) => {}
             Err(error) => {
@@ -61,6 +65,7 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, at: SocketAddr, direc
 
 fn start(
     worker: &Rc<Worker>,
+    connections: &OpenConnections,
     stream: TcpStream,
     client: ClientAddr,
     at: SocketAddr,
@@ -69,6 +74,7 @@ fn start(
     let tracked = worker.tracker.track();
     let slot = worker.shared.connections.take();
     let worker = Rc::clone(worker);
+    let connections = connections.clone();
     tokio::task::spawn_local(async move {
         let _tracked = tracked;
         let Some(_slot) = slot else {
@@ -83,7 +89,7 @@ fn start(
             .await;
             return;
         };
-        let _open = worker.shared.metrics.connection_open(direction);
+        let _open = connections.open();
         connection::run(worker, stream, client, at, direction).await;
     });
 }

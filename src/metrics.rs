@@ -52,6 +52,10 @@ pub struct ExchangeLabels<'l> {
     pub reason: Option<Reason>,
 }
 
+/// How many connections of one direction are open.
+#[derive(Clone, Debug)]
+pub struct OpenConnections(IntGauge);
+
 /// One open connection, while it lives.
 #[derive(Debug)]
 pub struct OpenConnection(IntGauge);
@@ -194,13 +198,10 @@ impl Metrics {
         self.connections.with_label_values(&all).inc();
     }
 
-    /// Counts a connection as open until the guard is dropped.
-    pub fn connection_open(&self, direction: Direction) -> OpenConnection {
-        let gauge = self
-            .connections_open
-            .with_label_values(&[direction.as_str()]);
-        gauge.inc();
-        OpenConnection(gauge)
+    /// The count of open connections, looked up once for all of them.
+    pub fn connections_open(&self, direction: Direction) -> OpenConnections {
+        let labels = [direction.as_str()];
+        OpenConnections(self.connections_open.with_label_values(&labels))
     }
 
     /// Counts what an ended tunnel carried.
@@ -306,6 +307,14 @@ impl Metrics {
         for collector in all {
             known(self.registry.register(collector));
         }
+    }
+}
+
+impl OpenConnections {
+    /// Counts a connection as open until the guard is dropped.
+    pub fn open(self) -> OpenConnection {
+        self.0.inc();
+        OpenConnection(self.0)
     }
 }
 

@@ -70,6 +70,9 @@ impl Resolver {
 
     /// Where to dial an allowed address: itself, unless standalone mode maps it.
     pub fn address(&self, to: SocketAddr) -> UpstreamAddr {
+        if self.map.is_empty() {
+            return UpstreamAddr::new(to);
+        }
         self.mapped(&to.ip().to_string(), to.port())
             .unwrap_or_else(|| UpstreamAddr::new(to))
     }

@@ -33,6 +33,9 @@ pub fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
+    // Inherited as well, if set after `listen`: the acknowledgement of a request goes with its
+    // answer, which saves one of nine segments. See `acknowledge`.
+    socket.set_tcp_quickack(false)?;
     Ok(socket.into())
 }
 
@@ -65,6 +68,14 @@ pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 /// The connection has gone already.
 pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// Acknowledges what has come, now and while the peer sends (tcp(7), `TCP_QUICKACK`): one that waits
+/// for that before it sends more (RFC 896) would be held up by 40 ms.
+pub fn acknowledge(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_tcp_quickack(true) {
+        tracing::debug!(%error, "gone before it began");
+    }
 }
 
 /// Whether the address is one of this network namespace: only such can be bound.

@@ -47,6 +47,7 @@ enum End {
 
 /// Carries a tunnel until it ends.
 pub async fn run(worker: &Rc<Worker>, client: Prefixed<TcpStream>, conn: Conn, tunnel: Tunnel) {
+    socket::acknowledge(client.get_ref());
     let started = Instant::now();
     let limits = &worker.shared.settings.limits;
     let connecting = tokio::time::timeout(limits.connect_timeout, socket::connect(tunnel.upstream));

@@ -18,6 +18,7 @@ use crate::http::forward::Pool;
 use crate::ledger::LedgerHandle;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::recheck::{self, Recheck};
 use crate::reload::PolicyCell;
 use crate::resolve::Resolver;
 use crate::settings::Settings;
@@ -54,6 +55,8 @@ pub struct Worker {
     pub resolver: Resolver,
     /// Open connections of this thread.
     pub tracker: Tracker,
+    /// Tells them when to look again whether they may go on.
+    pub recheck: Recheck,
     policy: RefCell<PolicyCache>,
 }
 
@@ -91,6 +94,7 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<usize> {
         .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let worker = Rc::new(Worker::new(shared));
+        tokio::task::spawn_local(recheck::watch(Rc::clone(&worker)));
         listen::serve(&worker, sockets)?;
         tokio::task::spawn_local(Rc::clone(&worker.pool).sweep());
         worker.shared.up.fetch_add(1, Ordering::Relaxed);
@@ -112,6 +116,7 @@ impl Worker {
             audit: Appender::new(shared.audit.clone()),
             resolver: Resolver::new(shared.settings.standalone.map.clone()),
             tracker: Tracker::default(),
+            recheck: Recheck::new(shared.policies.generation()),
             policy: RefCell::new(shared.policies.cache()),
             shared,
         }

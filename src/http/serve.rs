@@ -149,24 +149,18 @@ fn http2_builder(worker: &Worker) -> http2::Builder<LocalExecutor> {
 
 /// Ends when the connection must not carry further exchanges, and says why.
 async fn must_end(worker: &Worker, conn: &Conn) -> Reason {
-    let mut drain = worker.shared.drain.clone();
     let revoked = async {
-        let mut changes = worker.shared.policies.changes();
         // Also a replacement since the connection was let in counts.
-        let mut replaced = worker.shared.policies.generation() != conn.generation;
+        let mut generation = conn.generation;
         loop {
-            if replaced && !connection::still_inspects(worker, &worker.policy(), conn).await {
+            generation = worker.recheck.replaced(generation).await;
+            if !connection::still_inspects(worker, &worker.policy(), conn).await {
                 return;
-            }
-            replaced = changes.changed().await.is_ok();
-            if !replaced {
-                // The main thread is gone, and with it the process.
-                std::future::pending::<()>().await;
             }
         }
     };
     tokio::select! {
-        () = drain.wait() => Reason::Draining,
+        () = worker.recheck.drained() => Reason::Draining,
         () = revoked => Reason::PolicyChanged,
     }
 }
