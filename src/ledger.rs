@@ -20,6 +20,9 @@
 //! Lines are pruned from the oldest on when nothing can ask for them any more; the hash of the
 //! last one pruned stays as the anchor of the chain.
 //!
+//! Denied attempts are no entries: the audit log has them. A ledger only counts those of the last
+//! hour, for each consumer and family, so that a limit holds over restarts and replicas.
+//!
 //! Time is what the caller says, but never less than the time of the entry before: a clock that
 //! jumps back opens no window anew.
 //!
@@ -195,6 +198,9 @@ pub trait Transaction {
         facts: &ReleaseFacts,
         now: u64,
     ) -> Result<History, LedgerError>;
+
+    /// Counts a denied attempt, and forgets those that are out of their window.
+    fn deny(&mut self, consumer: &str, family: &str, now: u64) -> Result<(), LedgerError>;
 
     /// Appends a line. A release is indexed too, and open until it is settled.
     fn append(&mut self, state: &State, entry: &Entry, line: &[u8]) -> Result<(), LedgerError>;

@@ -104,6 +104,13 @@ fn launch(policy: &str) -> Launch {
     launch.args(["--ledger".to_owned(), ledger.display().to_string()])
 }
 
+/// As [`launch`], with a member of the rule about releases.
+fn launch_with(name: &str, value: Value) -> Launch {
+    let mut schema: Value = serde_json::from_str(&weekly_schema()).unwrap();
+    schema["sdcRelease"][name] = value;
+    launch(POLICY).file("weekly.schema.json", &schema.to_string())
+}
+
 fn weekly(north: Value, south: Value) -> String {
     json!({"week": "2026-W40", "rows": [
         {"region": "north", "cases": north}, {"region": "south", "cases": south}]})
@@ -122,6 +129,15 @@ fn get(gateway: &Gateway, path: &str) -> Response {
     Client::connect(gateway.inbound).ask(format!(
         "GET {path} HTTP/1.1\r\nHost: 10.0.0.1:8000\r\nConnection: close\r\n\r\n"
     ))
+}
+
+/// The status, and the reason of a refusal.
+fn told(answer: &Response) -> (u16, String) {
+    let reason = match answer.status {
+        400.. => answer.reason(),
+        _ => String::new(),
+    };
+    (answer.status, reason)
 }
 
 #[test]
@@ -198,6 +214,73 @@ fn an_answer_is_held_against_earlier_releases() {
     assert!(!contains(&refused.body, "119"), "nothing of it is told");
     assert!(!contains(&refused.body, "rows"), "nor where it stands");
     assert_eq!(ask(&weekly(json!(130), json!(50))).status, 200);
+}
+
+/// A pod that was told of every attempt could ask for the figures of other pods by trying.
+#[test]
+fn whoever_probes_the_memory_is_not_answered_any_more() {
+    let collector = Recorder::no_content();
+    let gateway = launch_with("maxDenied", json!(3))
+        .collector(collector.addr)
+        .start();
+    let ask =
+        |gateway: &Gateway, n: u64| told(&post(gateway, "/weekly", &weekly(json!(n), json!(50))));
+    // What the contract alone refuses tells nothing of the memory, and is not counted.
+    for n in 1..6 {
+        assert_eq!(ask(&gateway, n), (422, "sdc-min-count".into()));
+    }
+    assert_eq!(ask(&gateway, 120).0, 204);
+    for n in 121..124 {
+        assert_eq!(ask(&gateway, n), (422, "sdc-differencing".into()), "{n}");
+    }
+    let unseen = (429, "sdc-budget-denied".to_owned());
+    // Near, released before, and good: they all look the same now.
+    for n in [124, 120, 500] {
+        assert_eq!(ask(&gateway, n), unseen, "{n}");
+    }
+    assert_eq!(ask(&gateway, 3), (422, "sdc-min-count".into()));
+    let last = &gateway.wait_verdicts(13)[11];
+    assert_eq!(
+        (&last["reason"], &last["verdict"]),
+        (&json!(unseen.1), &json!("refused"))
+    );
+    assert_eq!(last["violations"][0]["reason"], "sdc-budget-denied");
+    let labels = [("reason", "sdc-budget-denied"), ("verdict", "refused")];
+    assert_eq!(gateway.metric("lazaret_exchanges_total", &labels), 3.0);
+    assert_eq!(collector.wait_requests(1).len(), 1);
+    // What needs no memory goes on.
+    let costs = r#"{"n":120,"sum":840000,"evidence":{"top1":45000,"top2":35000}}"#;
+    assert_eq!(post(&gateway, "/costs", costs).status, 204);
+    // A new process has not forgotten.
+    let dir = gateway.kill();
+    let ledger = dir.path().join("ledger").display().to_string();
+    let again = Launch::again(dir)
+        .args(["--ledger", &ledger])
+        .collector(collector.addr)
+        .start();
+    assert_eq!(ask(&again, 500), unseen);
+    assert_eq!(collector.wait_requests(2).len(), 2);
+}
+
+/// An application that has its answers refused or not as it likes tells its caller a bit with each.
+#[test]
+fn refused_answers_have_a_limit() {
+    let (app, says) = Recorder::scripted();
+    let gateway = launch_with("maxDenied", json!(2)).app(app.addr).start();
+    let ask = |n: u64| {
+        says.say(Reply::json(&weekly(json!(n), json!(50))).then_close());
+        let answer = get(&gateway, "/weekly");
+        assert!(answer.status == 200 || !contains(&answer.body, "rows"));
+        told(&answer)
+    };
+    assert_eq!(ask(120).0, 200);
+    assert_eq!(ask(121), (502, "sdc-differencing".into()));
+    assert_eq!(ask(122), (502, "sdc-differencing".into()));
+    for n in [120, 123, 500] {
+        assert_eq!(ask(n), (502, "sdc-budget-denied".into()), "{n}");
+    }
+    let labels = [("direction", "ingress"), ("reason", "sdc-budget-denied")];
+    assert_eq!(gateway.metric("lazaret_exchanges_total", &labels), 3.0);
 }
 
 #[test]

@@ -716,6 +716,10 @@ const ELSEWHERE: &[(Reason, &str)] = &[
         "ledger and policy: the tables of release",
     ),
     (
+        Reason::SdcBudgetDenied,
+        "disclosure.rs: whoever_probes_the_memory_is_not_answered_any_more",
+    ),
+    (
         Reason::LedgerUnavailable,
         "ledger and policy: the tables of release",
     ),

@@ -201,6 +201,8 @@ reasons! {
         "The bytes that the contract may release in its window are spent.";
     SdcBudgetBits = "sdc-budget-bits", 429,
         "The bits that the contract may release in its window are spent.";
+    SdcBudgetDenied = "sdc-budget-denied", 429,
+        "So many attempts were denied within an hour that none is looked at for now.";
     LedgerUnavailable = "ledger-unavailable", 503,
         "The ledger of releases could not be read or written, so nothing may be released.";
 

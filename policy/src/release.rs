@@ -15,8 +15,13 @@
 //! {"cell": ["/week", "/rows/*/region"], "value": "/rows/*/cases", "stats": ["/rows/*/mean"],
 //!  "horizon": "P400D", "window": "P7D", "maxReleases": 3, "maxBytes": 8192, "maxBits": 2000,
 //!  "differencing": {"min": 10}, "repeat": "identical", "revisions": 0, "noisy": false,
-//!  "linkedAudit": true, "epsilon": {"claim": "/epsilon", "budget": 1.0}, "family": "weekly"}
+//!  "linkedAudit": true, "epsilon": {"claim": "/epsilon", "budget": 1.0}, "family": "weekly",
+//!  "maxDenied": 20}
 //! ```
+//!
+//! A refusal for what was released before tells the pod about the memory, and on the way in it
+//! tells the caller one bit. What is refused spends nothing, so refusals have a limit of their own:
+//! [`denied_too_often`].
 //!
 //! Sources: differences between tables as in ABS DataLab (no difference under 10), subsets as in
 //! DataSHIELD; sticky noise as in the cell-key method; basic composition of epsilon.
@@ -34,7 +39,7 @@ mod parse;
 
 use std::num::NonZeroU64;
 
-pub use decide::decide;
+pub use decide::{decide, denied_too_often};
 pub use epsilon::Epsilon;
 pub use history::{History, LinkedRelease, Seen, Spent};
 pub use interval::Interval;
@@ -54,6 +59,15 @@ pub const MAX_CELLS: usize = 4096;
 /// year's figures still meet last year's.
 pub const DEFAULT_HORIZON: u64 = 400 * 86_400;
 
+/// Over which time denied attempts are counted, in seconds.
+pub const DENIED_WINDOW: u64 = 3600;
+
+/// Denied attempts in [`DENIED_WINDOW`], unless the contract says otherwise.
+pub const DEFAULT_DENIED: u64 = 20;
+
+/// No contract may have more of them: each can be a bit for who sees it.
+pub const MOST_DENIED: u64 = 100;
+
 /// `sdcRelease` of a contract.
 #[derive(Clone, Debug)]
 pub struct ReleaseRule {
@@ -72,6 +86,8 @@ pub struct ReleaseRule {
     /// What one release carries at most: ceil(log2 N) of the contract's N canonical payloads.
     /// `None` while it is not known; then nothing fits a budget of bits.
     pub bits: Option<u64>,
+    /// Denied attempts in [`DENIED_WINDOW`]; after them, all are refused unseen.
+    pub max_denied: u64,
     /// k: a figure stays as it was, or changes by at least this.
     pub differencing: Option<NonZeroU64>,
     /// What becomes of a payload that was released before.

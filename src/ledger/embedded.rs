@@ -5,12 +5,14 @@
 //! - the distinct figures of a cell in the order of their least value, and the widest of them, so
 //!   that those near a new one are found without looking at the others;
 //! - sums of all that was spent up to each release, so that a window is a difference of two;
+//! - how many attempts were denied in each second of the last hour;
 //! - when a payload was released last; the releases of a scope; the open reservations.
 //!
 //! A commit is on the disk in two phases: redb then never falls back to an older state because of
 //! what a half-written commit happens to look like. After a failed read or write the file is
 //! closed, and opened anew with all checks for the next request.
 
+mod denied;
 mod file;
 mod index;
 mod overlay;
@@ -220,6 +222,10 @@ impl Transaction for Tx<'_> {
         now: u64,
     ) -> Result<History, LedgerError> {
         self.with(|tx| index::history(tx, consumer, rule, facts, now))
+    }
+
+    fn deny(&mut self, consumer: &str, family: &str, now: u64) -> Result<(), LedgerError> {
+        self.with(|tx| denied::add(tx, index::part(tx, consumer, family)?, now))
     }
 
     fn append(&mut self, state: &State, entry: &Entry, line: &[u8]) -> Result<(), LedgerError> {

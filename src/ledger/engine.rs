@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use lazaret_policy::release::decide;
+use lazaret_policy::judge::Violation;
+use lazaret_policy::release::{decide, denied_too_often};
 
 use super::entry::{Entry, RESET_KEPT, Release};
 use super::{Ledger, LedgerError, NotReserved, Reservation, State, Ticket, Transaction};
@@ -23,15 +24,22 @@ pub fn reserve(
     let before = tx.state()?;
     let mut state = before;
     let mut answers = Vec::with_capacity(reservations.len());
+    let mut denied = false;
     for reservation in reservations {
-        answers.push(match one(&mut *tx, &mut state, reservation) {
-            Err(NotReserved::Unavailable(error)) => return Err(error),
-            answer => answer,
+        answers.push(match one(&mut *tx, &mut state, reservation)? {
+            Asked::Reserved(ticket) => Ok(ticket),
+            Asked::Unseen(why) => Err(NotReserved::Refused(vec![why])),
+            Asked::Denied(found) => {
+                denied = true;
+                Err(NotReserved::Refused(found))
+            }
         });
     }
     let appended = state.head.seq - before.head.seq;
     if appended > 0 {
         prune(&mut *tx, &mut state, appended as usize * PRUNED_PER_ENTRY)?;
+    }
+    if appended > 0 || denied {
         tx.commit(true)?;
     }
     Ok(answers)
@@ -46,17 +54,28 @@ pub fn fill(ledger: &mut dyn Ledger, releases: &[Reservation]) -> Result<(), Not
     let mut tx = ledger.begin()?;
     let mut state = tx.state()?;
     for release in releases {
-        let ticket = one(&mut *tx, &mut state, release)?;
-        tx.settle(ticket.seq)?;
+        match one(&mut *tx, &mut state, release)? {
+            Asked::Reserved(ticket) => tx.settle(ticket.seq)?,
+            Asked::Unseen(why) => return Err(NotReserved::Refused(vec![why])),
+            Asked::Denied(found) => return Err(NotReserved::Refused(found)),
+        }
     }
     Ok(tx.commit(true)?)
+}
+
+enum Asked {
+    Reserved(Ticket),
+    /// Earlier releases are against it. It has been counted.
+    Denied(Vec<Violation>),
+    /// So many were denied that nobody looks.
+    Unseen(Violation),
 }
 
 fn one(
     tx: &mut dyn Transaction,
     state: &mut State,
     reservation: &Reservation,
-) -> Result<Ticket, NotReserved> {
+) -> Result<Asked, LedgerError> {
     let Reservation {
         consumer,
         rule,
@@ -65,12 +84,18 @@ fn one(
     } = reservation;
     let now = seconds(*now).max(state.time);
     let history = tx.history(consumer, rule, facts, now)?;
-    decide(rule, facts, &history).map_err(NotReserved::Refused)?;
+    if let Some(why) = denied_too_often(rule, &history) {
+        return Ok(Asked::Unseen(why));
+    }
+    if let Err(found) = decide(rule, facts, &history) {
+        tx.deny(consumer, &rule.family, now)?;
+        return Ok(Asked::Denied(found));
+    }
     let release = Release::new(consumer, rule, facts, now);
     append(tx, state, &Entry::Release(release), now)?;
-    Ok(Ticket {
+    Ok(Asked::Reserved(Ticket {
         seq: state.head.seq,
-    })
+    }))
 }
 
 /// Notes that releases were sent. It may be lost in a crash: what is reserved counts anyway.

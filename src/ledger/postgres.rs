@@ -31,7 +31,10 @@ use crate::audit::Head;
 use session::Session;
 
 /// The steps from nothing to the present form of the tables. Never changed, only added to.
-const MIGRATIONS: [&str; 1] = [include_str!("postgres/1-tables.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("postgres/1-tables.sql"),
+    include_str!("postgres/2-denied.sql"),
+];
 
 /// The lock of those who migrate: "lazaret" in ASCII.
 const MIGRATION_LOCK: i64 = 0x6c_61_7a_61_72_65_74;
@@ -259,6 +262,10 @@ impl Transaction for Tx<'_> {
         now: u64,
     ) -> Result<History, LedgerError> {
         self.with(async |client| rows::history(client, consumer, rule, facts, now).await)
+    }
+
+    fn deny(&mut self, consumer: &str, family: &str, now: u64) -> Result<(), LedgerError> {
+        self.with(async |client| change::deny(client, consumer, family, now).await)
     }
 
     fn append(&mut self, state: &State, entry: &Entry, line: &[u8]) -> Result<(), LedgerError> {

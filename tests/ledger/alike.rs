@@ -135,6 +135,62 @@ fn what_was_taken_back_is_not_spent_and_not_remembered() {
     });
 }
 
+/// Who may try as often as he likes finds out by bisection what others released.
+#[test]
+fn denied_attempts_have_a_limit_that_restarts_do_not_lift() {
+    with_both(|location| {
+        let rule = rule(
+            json!({"cell": ["/week"], "value": "/n", "differencing": {"min": 8},
+                               "maxDenied": 3}),
+        );
+        let ledger = LedgerHandle::open(location).unwrap();
+        let ask = |ledger: &LedgerHandle, n, at| reason(ledger, &rule, &count(1, n), at);
+        let near = Some(Reason::SdcDifferencing);
+        let denied = Some(Reason::SdcBudgetDenied);
+        assert_eq!(ask(&ledger, 120, 0), None);
+        assert_eq!(ask(&ledger, 121, 0), near);
+        assert_eq!(
+            ask(&ledger, 120, 5),
+            None,
+            "a good one does not wipe them out"
+        );
+        assert_eq!(ask(&ledger, 122, 10), near);
+        assert_eq!(ask(&ledger, 123, 10), near);
+        drop(ledger);
+        let ledger = LedgerHandle::open(location).unwrap();
+        for n in [124, 120, 500] {
+            assert_eq!(ask(&ledger, n, 10), denied, "whatever it is: {n}");
+            assert_eq!(ask(&ledger, n, 3599), denied, "{n}");
+        }
+        assert_eq!(
+            ask(&ledger, 500, 0),
+            denied,
+            "also by a clock that went back"
+        );
+        // Neither other families nor other consumers are hit.
+        let mut other = (*rule).clone();
+        other.family = "other".into();
+        assert_eq!(reason(&ledger, &Arc::new(other), &count(1, 121), 20), None);
+        let mut elsewhere = asked(&rule, &count(1, 121), 20);
+        elsewhere.consumer = "clinic-y".into();
+        assert!(wait(ledger.reserve(elsewhere)).is_ok());
+        // The window slides: one is an hour ago, then two more; the attempts in between are none.
+        assert_eq!(ask(&ledger, 124, 3600), near);
+        assert_eq!(ask(&ledger, 500, 3600), denied);
+        assert_eq!(ask(&ledger, 500, 3609), denied);
+        assert_eq!(ask(&ledger, 500, 3610), None);
+        drop(ledger);
+        let mut ledger = open(location).unwrap();
+        assert_eq!(verify(&mut *ledger, None).unwrap().entries, 5);
+        lazaret::ledger::reset(&mut *ledger, "a test", "nobody", time(3610)).unwrap();
+        drop(ledger);
+        let ledger = LedgerHandle::open(location).unwrap();
+        for n in [120, 121, 122] {
+            assert_eq!(ask(&ledger, n, 3611), if n == 120 { None } else { near });
+        }
+    });
+}
+
 #[test]
 fn eight_threads_race_for_the_last_unit() {
     with_both(|location| {
@@ -216,13 +272,13 @@ fn random_history(location: &Location, seed: u64) {
     let rule = rule(json!({
         "cell": ["/week"], "value": "/n", "stats": ["/mean"], "differencing": {"min": 8},
         "horizon": "PT60S", "window": "PT20S", "maxReleases": 9, "maxBytes": 300,
-        "maxBits": 850, "revisions": 1, "repeat": if seed.is_multiple_of(2) { "identical" } else { "any" },
+        "maxBits": 850, "revisions": 1, "maxDenied": 40, "repeat": if seed.is_multiple_of(2) { "identical" } else { "any" },
         "noisy": noisy, "epsilon": {"claim": "/eps", "budget": 2.5},
         "family": format!("seed {seed}")
     }));
     let ledger = LedgerHandle::open(location).unwrap();
     let mut simple = Simple::new(Arc::clone(&rule));
-    let mut now = 1000 * seed;
+    let mut now = 100_000 * seed;
     let mut open: Vec<(Ticket, u64)> = Vec::new();
     let (mut passed, mut refused) = (0, 0);
     for step in 0..150 {
@@ -253,6 +309,10 @@ fn random_history(location: &Location, seed: u64) {
             }
             Err(error) => panic!("{error}"),
         };
+        if got == [Reason::SdcBudgetDenied] {
+            // Only time goes on.
+            now += 600;
+        }
         assert_eq!(got, expected, "seed {seed}, step {step}: {payload}");
         if random.below(6) == 0
             && let Some((ticket, at)) = open.pop()
@@ -271,6 +331,7 @@ fn random_history(location: &Location, seed: u64) {
 /// Keeps all, looks through all.
 struct Simple {
     rule: Arc<ReleaseRule>,
+    denied: Vec<u64>,
     released: Vec<(u64, ReleaseFacts)>,
 }
 
@@ -278,6 +339,7 @@ impl Simple {
     fn new(rule: Arc<ReleaseRule>) -> Self {
         Self {
             rule,
+            denied: Vec::new(),
             released: Vec::new(),
         }
     }
@@ -296,13 +358,19 @@ impl Simple {
     }
 
     fn ask(&mut self, facts: &ReleaseFacts, now: u64) -> Vec<Reason> {
+        if self.denied.iter().filter(|at| *at + 3600 > now).count() >= 40 {
+            return vec![Reason::SdcBudgetDenied];
+        }
         let history = self.history(facts, now);
         match decide(&self.rule, facts, &history) {
             Ok(()) => {
                 self.released.push((now, facts.clone()));
                 Vec::new()
             }
-            Err(found) => found.into_iter().map(|v| v.reason).collect(),
+            Err(found) => {
+                self.denied.push(now);
+                found.into_iter().map(|v| v.reason).collect()
+            }
         }
     }
 

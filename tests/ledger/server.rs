@@ -169,7 +169,7 @@ fn a_newer_ledger_is_not_touched() {
         error,
         LedgerError::Version {
             found: 99,
-            known: 1
+            known: 2
         }
     );
     drop(ledger);

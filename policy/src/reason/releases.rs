@@ -35,6 +35,11 @@ const ENTRIES: &[Advice] = entries! {
     SdcBudgetBits:
         "Each release counts as 266 bits, and the window of 2000 bits has had seven.",
         "Wait until an earlier release leaves the window, or make the contract narrower.";
+    SdcBudgetDenied:
+        "Within an hour, 20 payloads were refused for what had been released before: figures that \
+         were probed by trying.",
+        "Wait until the first of the denied attempts is an hour ago, and find out with `lazaret \
+         judge --ledger` which payloads may leave.";
     LedgerUnavailable:
         "The disk of the ledger is full, or its database does not answer.",
         "See to the ledger; the payload can be sent again as it is.";

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::cells::violation;
-use super::{Cell, History, ReleaseFacts, ReleaseRule, Repeat, Seen, Spent, linked};
+use super::{Cell, DENIED_WINDOW, History, ReleaseFacts, ReleaseRule, Repeat, Seen, Spent, linked};
 use crate::Reason;
 use crate::judge::{MAX_VIOLATIONS, Violation};
 
@@ -28,6 +28,21 @@ pub fn decide(
         }
     }
     if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// Says no, whatever the payload, when so many attempts have been denied that another answer may
+/// not be given. Asked before [`decide`], so that the answer tells nothing of what it would say;
+/// for the same reason it is not counted as a denied attempt itself, and ends by waiting.
+pub fn denied_too_often(rule: &ReleaseRule, history: &History) -> Option<Violation> {
+    let most = rule.max_denied;
+    let message = || {
+        format!(
+            "at most {most} attempts that earlier releases are against in any {DENIED_WINDOW} \
+             seconds; then none is looked at until the first of them is so long ago"
+        )
+    };
+    let reason = Reason::SdcBudgetDenied;
+    (history.denied >= most).then(|| violation(reason, String::new(), message()))
 }
 
 fn budgets(rule: &ReleaseRule, facts: &ReleaseFacts, spent: &Spent) -> Vec<Violation> {
@@ -258,6 +273,28 @@ mod tests {
             [Reason::SdcDifferencing]
         );
         assert_eq!(ledger.ask(110, &json!({"week": 1, "n": 51})), []);
+    }
+
+    #[test]
+    fn after_so_many_denials_none_is_looked_at() {
+        let mut rule = Naive::new(json!({"cell": ["/week"], "maxDenied": 3})).rule;
+        let asked = |rule: &ReleaseRule, denied| {
+            let history = History {
+                denied,
+                ..History::default()
+            };
+            denied_too_often(rule, &history).map(|v| v.reason)
+        };
+        for (denied, expected) in [
+            (0, None),
+            (2, None),
+            (3, Some(Reason::SdcBudgetDenied)),
+            (u64::MAX, Some(Reason::SdcBudgetDenied)),
+        ] {
+            assert_eq!(asked(&rule, denied), expected, "{denied}");
+        }
+        rule.max_denied = 4;
+        assert_eq!(asked(&rule, 3), None);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use super::{Interval, Key};
 pub struct History {
     /// What was released in the window.
     pub spent: Spent,
+    /// Attempts that were denied in the last [`super::DENIED_WINDOW`] seconds.
+    pub denied: u64,
     /// Privacy loss of the releases in the horizon, in billionths.
     pub epsilon: u64,
     /// These bytes were released in the horizon.

@@ -8,14 +8,15 @@ use serde_json::{Map, Value};
 use super::cells::Value as Guarded;
 use super::duration::seconds;
 use super::linked::Lines;
-use super::{DEFAULT_HORIZON, Epsilon, EpsilonRule, ReleaseRule, Repeat};
+use super::{DEFAULT_DENIED, DEFAULT_HORIZON, Epsilon, EpsilonRule, MOST_DENIED};
+use super::{ReleaseRule, Repeat};
 use crate::judge::sdc::pointer::Token;
 use crate::judge::sdc::{CellRule, Pointer};
 
 /// The most pointers in one list.
 const MAX_POINTERS: usize = 64;
 
-const MEMBERS: [&str; 15] = [
+const MEMBERS: [&str; 16] = [
     "cell",
     "value",
     "stats",
@@ -31,6 +32,7 @@ const MEMBERS: [&str; 15] = [
     "linkedAudit",
     "epsilon",
     "family",
+    "maxDenied",
 ];
 
 impl ReleaseRule {
@@ -74,6 +76,7 @@ impl ReleaseRule {
             max_bytes: count(rule, "maxBytes")?,
             max_bits: count(rule, "maxBits")?,
             bits: None,
+            max_denied: denied(rule)?,
             differencing: differencing(rule)?,
             repeat: repeat(rule)?,
             revisions: count(rule, "revisions")?.unwrap_or(0),
@@ -268,6 +271,14 @@ fn count(rule: &Map<String, Value>, name: &str) -> Result<Option<u64>, String> {
         .transpose()
 }
 
+fn denied(rule: &Map<String, Value>) -> Result<u64, String> {
+    // None at all would refuse the first attempt, too.
+    let most = count(rule, "maxDenied")?.unwrap_or(DEFAULT_DENIED);
+    Some(most)
+        .filter(|most| (1..=MOST_DENIED).contains(most))
+        .ok_or_else(|| format!("`maxDenied` is from 1 to {MOST_DENIED} denied attempts in an hour"))
+}
+
 fn flag(rule: &Map<String, Value>, name: &str) -> Result<bool, String> {
     let value = rule.get(name).unwrap_or(&Value::Bool(false));
     value
@@ -361,7 +372,7 @@ mod tests {
             "cell": ["/week", "/rows/*/region"], "value": "/rows/*/n", "stats": ["/rows/*/mean"],
             "horizon": "P400D", "window": "P7D", "maxReleases": 3, "maxBytes": 8192,
             "maxBits": 2000, "differencing": {"min": 10}, "repeat": "identical", "revisions": 2,
-            "noisy": false, "epsilon": {"claim": "/epsilon", "budget": 1.5}
+            "noisy": false, "maxDenied": 5, "epsilon": {"claim": "/epsilon", "budget": 1.5}
         }))
         .unwrap();
         assert_eq!((rule.horizon, rule.window), (34_560_000, 604_800));
@@ -369,7 +380,10 @@ mod tests {
             (rule.max_releases, rule.max_bytes, rule.max_bits),
             (Some(3), Some(8192), Some(2000))
         );
-        assert_eq!(rule.differencing, NonZeroU64::new(10));
+        assert_eq!(
+            (rule.differencing, rule.max_denied),
+            (NonZeroU64::new(10), 5)
+        );
         assert_eq!((rule.repeat, rule.revisions), (Repeat::Identical, 2));
         assert_eq!(rule.epsilon.unwrap().budget.to_string(), "1.5");
         assert_eq!(rule.family, "weekly");
@@ -379,7 +393,7 @@ mod tests {
             (short.horizon, short.window),
             (DEFAULT_HORIZON, DEFAULT_HORIZON)
         );
-        assert_eq!(short.repeat, Repeat::Any);
+        assert_eq!((short.repeat, short.max_denied), (Repeat::Any, 20));
         assert!(ReleaseRule::of_contract(&json!({}), "x").unwrap().is_none());
         assert!(
             ReleaseRule::of_contract(&json!(true), "x")
@@ -415,6 +429,9 @@ mod tests {
             ("differencing", json!(10), "such as"),
             ("differencing", json!({"min": 0}), "at least 1"),
             ("differencing", json!({"min": 10, "max": 1}), "no member"),
+            ("maxDenied", json!(0), "from 1 to 100"),
+            ("maxDenied", json!(101), "from 1 to 100"),
+            ("maxDenied", json!(null), "whole number"),
             ("repeat", json!("never"), "identical"),
             ("repeat", json!(true), "identical"),
             ("revisions", json!("1"), "whole number"),

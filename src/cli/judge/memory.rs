@@ -68,6 +68,11 @@ impl Memory {
         let now = SystemTime::now();
         match self {
             Self::Run(ledger) => {
+                // What is refused is not counted: who tries a thousand files wants to know of each.
+                let refused = look(ledger, consumer, rule, &facts, now)?;
+                if refused.is_err() {
+                    return Ok(refused);
+                }
                 let reservation = Reservation {
                     consumer: Arc::clone(consumer),
                     rule: Arc::clone(rule),
@@ -81,12 +86,20 @@ impl Memory {
                     None => Err(LedgerError::Closed),
                 }
             }
-            Self::Ledger(ledger) => {
-                let mut tx = ledger.begin_read()?;
-                let now = ledger::seconds(now).max(tx.state()?.time);
-                let history = tx.history(consumer, rule, &facts, now)?;
-                Ok(decide(rule, &facts, &history))
-            }
+            Self::Ledger(ledger) => look(&mut **ledger, consumer, rule, &facts, now),
         }
     }
+}
+
+fn look(
+    ledger: &mut dyn Ledger,
+    consumer: &str,
+    rule: &ReleaseRule,
+    facts: &ReleaseFacts,
+    now: SystemTime,
+) -> Result<Result<(), Vec<Violation>>, LedgerError> {
+    let mut tx = ledger.begin_read()?;
+    let now = ledger::seconds(now).max(tx.state()?.time);
+    let history = tx.history(consumer, rule, facts, now)?;
+    Ok(decide(rule, facts, &history))
 }

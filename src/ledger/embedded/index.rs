@@ -6,6 +6,7 @@ use redb::{ReadableTable, WriteTransaction};
 use super::super::LedgerError;
 use super::super::entry::{Entry, Hex, Release};
 use super::super::verify::{Index, IndexedCell, MAX_LINKED, Sums};
+use super::denied;
 use super::tables::{
     CELLS, LINES, OPEN, PARTS, PAYLOADS, Part, SCOPES, SUMS, Since, WIDTHS, cell, uncell,
 };
@@ -36,6 +37,7 @@ pub(super) fn history(
             bytes: spent[1],
             bits: spent[2],
         },
+        denied: denied::count(tx, part, now)?,
         epsilon: self::spent(tx, part, after)?[3],
         ..History::default()
     };
@@ -147,7 +149,7 @@ fn linked(
 }
 
 pub(super) fn add(tx: &WriteTransaction, seq: u64, release: &Release) -> Result<(), LedgerError> {
-    let part = part(tx, release)?;
+    let part = part(tx, &release.consumer, &release.family)?;
     let mut sums = tx.open_table(SUMS)?;
     let before = match sums
         .range((part, 0, 0)..=(part, u64::MAX, u64::MAX))?
@@ -182,9 +184,14 @@ pub(super) fn add(tx: &WriteTransaction, seq: u64, release: &Release) -> Result<
     Ok(())
 }
 
-fn part(tx: &WriteTransaction, release: &Release) -> Result<Part, LedgerError> {
+/// The number of a family, which it gets if it has none.
+pub(super) fn part(
+    tx: &WriteTransaction,
+    consumer: &str,
+    family: &str,
+) -> Result<Part, LedgerError> {
     let mut parts = tx.open_table(PARTS)?;
-    let name = (release.consumer.as_str(), release.family.as_str());
+    let name = (consumer, family);
     if let Some(part) = parts.get(name)? {
         return Ok(part.value());
     }
@@ -205,7 +212,7 @@ pub(super) fn cancel(
     if tx.open_table(OPEN)?.remove(seq)?.is_none() {
         return Ok(false);
     }
-    let part = part(tx, release)?;
+    let part = part(tx, &release.consumer, &release.family)?;
     let mut sums = tx.open_table(SUMS)?;
     let range = (part, release.at, seq)..=(part, u64::MAX, u64::MAX);
     let later: Vec<_> = sums
@@ -242,7 +249,7 @@ pub(super) fn forget(
     seq: u64,
     release: &Release,
 ) -> Result<(), LedgerError> {
-    let part = part(tx, release)?;
+    let part = part(tx, &release.consumer, &release.family)?;
     tx.open_table(SUMS)?.remove((part, release.at, seq))?;
     tx.open_table(SCOPES)?
         .remove((part, release.scope.0, seq))?;

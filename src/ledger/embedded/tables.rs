@@ -32,6 +32,8 @@ pub(super) const PAYLOADS: TableDefinition<'_, (Part, [u8; 32]), Since> =
     TableDefinition::new("payloads");
 pub(super) const SCOPES: TableDefinition<'_, (Part, [u8; 16], u64), ()> =
     TableDefinition::new("scopes");
+/// Denied attempts, by part and second.
+pub(super) const DENIED: TableDefinition<'_, (Part, u64), u64> = TableDefinition::new("denied");
 pub(super) const OPEN: TableDefinition<'_, u64, ()> = TableDefinition::new("open");
 
 pub(super) fn create(db: &Database) -> Result<(), LedgerError> {
@@ -58,6 +60,7 @@ fn open_all(tx: &WriteTransaction) -> Result<(), LedgerError> {
     tx.open_table(PAYLOADS)?;
     tx.open_table(SCOPES)?;
     tx.open_table(OPEN)?;
+    tx.open_table(DENIED)?;
     Ok(())
 }
 

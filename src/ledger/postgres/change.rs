@@ -1,6 +1,7 @@
 //! The statements that change something. Sums that a database cannot count are its error, and with
 //! that a refusal.
 
+use lazaret_policy::release::DENIED_WINDOW;
 use tokio_postgres::types::ToSql;
 
 use super::super::State;
@@ -36,7 +37,7 @@ pub(super) async fn append(
 }
 
 async fn add(client: &Session, seq: i64, release: &Release) -> Answer<()> {
-    let part = part(client, release).await?;
+    let part = part(client, &release.consumer, &release.family).await?;
     let at = signed(release.at);
     let sums = "INSERT INTO lazaret.sums (part, time, seq, before, own) \
         SELECT $1, $2, $3, coalesce((SELECT array[before[1] + own[1], before[2] + own[2], \
@@ -116,22 +117,38 @@ impl<'r> Columns<'r> {
     }
 }
 
-async fn part(client: &Session, release: &Release) -> Answer<i32> {
-    let (consumer, family) = (&release.consumer, &release.family);
+async fn part(client: &Session, consumer: &str, family: &str) -> Answer<i32> {
     let find = "SELECT part FROM lazaret.part WHERE consumer = $1 AND family = $2";
-    if let Some(row) = client.query_opt(find, &[consumer, family]).await? {
+    if let Some(row) = client.query_opt(find, &[&consumer, &family]).await? {
         return Ok(row.try_get(0)?);
     }
     let make = "INSERT INTO lazaret.part (consumer, family) VALUES ($1, $2) RETURNING part";
     Ok(client
-        .query_one(make, &[consumer, family])
+        .query_one(make, &[&consumer, &family])
         .await?
         .try_get(0)?)
 }
 
+/// Counts a denied attempt. Who is not looked at is not counted, so the table stays small.
+pub(super) async fn deny(client: &Session, consumer: &str, family: &str, now: u64) -> Answer<()> {
+    let part = part(client, consumer, family).await?;
+    let gone = "DELETE FROM lazaret.denied WHERE part = $1 AND time <= $2";
+    let add = "INSERT INTO lazaret.denied (part, time, count) VALUES ($1, $2, 1) \
+        ON CONFLICT (part, time) DO UPDATE SET count = denied.count + 1";
+    let (before, now) = (signed(now.saturating_sub(DENIED_WINDOW)), signed(now));
+    let (gone_params, add_params): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 2]) =
+        ([&part, &before], [&part, &now]);
+    tokio::try_join!(
+        biased;
+        client.execute(gone, &gone_params),
+        client.execute(add, &add_params),
+    )?;
+    Ok(())
+}
+
 pub(super) async fn cancel(client: &Session, seq: u64, release: &Release) -> Answer<bool> {
     let seq = signed(seq);
-    let part = part(client, release).await?;
+    let part = part(client, &release.consumer, &release.family).await?;
     let at = signed(release.at);
     let later = "SELECT count(*) FROM (SELECT 1 FROM lazaret.sums WHERE part = $1 \
         AND (time, seq) > ($2, $3) LIMIT $4) AS later";
@@ -161,7 +178,7 @@ pub(super) async fn forget(client: &Session, anchor: &Head, entry: &Entry) -> An
     client.execute(line, &[&seq]).await?;
     set_anchor(client, anchor).await?;
     if let Entry::Release(release) = entry {
-        let part = part(client, release).await?;
+        let part = part(client, &release.consumer, &release.family).await?;
         let sums = "DELETE FROM lazaret.sums WHERE part = $1 AND time = $2 AND seq = $3";
         client
             .execute(sums, &[&part, &signed(release.at), &seq])
@@ -213,7 +230,7 @@ async fn set_anchor(client: &Session, anchor: &Head) -> Answer<()> {
 pub(super) async fn clear(client: &Session, anchor: &Head) -> Answer<()> {
     // TRUNCATE wants a right of its own, and would wait for readers.
     let tables = [
-        "line", "cell", "width", "sums", "payload", "scope", "open", "part",
+        "line", "cell", "width", "sums", "payload", "scope", "open", "denied", "part",
     ];
     for table in tables {
         client

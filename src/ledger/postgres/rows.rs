@@ -1,6 +1,8 @@
 //! The statements that look up. What cannot be in a table is corrupt, not taken for something else.
 
-use lazaret_policy::release::{History, Interval, ReleaseFacts, ReleaseRule, Seen, Spent};
+use lazaret_policy::release::{
+    DENIED_WINDOW, History, Interval, ReleaseFacts, ReleaseRule, Seen, Spent,
+};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -46,11 +48,12 @@ pub(super) async fn history(
     };
     let part: i32 = part.try_get(0)?;
     let after = now.saturating_sub(rule.horizon);
-    let (spent, lost, seen, repeated) = tokio::try_join!(
+    let (spent, lost, seen, repeated, denied) = tokio::try_join!(
         spent(client, part, now.saturating_sub(rule.window)),
         spent(client, part, after),
         seen(client, part, after, rule, facts),
         repeated(client, part, after, facts),
+        denied(client, part, now),
     )?;
     let mut history = History {
         spent: Spent {
@@ -58,6 +61,7 @@ pub(super) async fn history(
             bytes: spent[1],
             bits: spent[2],
         },
+        denied,
         epsilon: lost[3],
         repeated,
         seen,
@@ -82,6 +86,14 @@ async fn spent(client: &Session, part: i32, after: u64) -> Answer<[u64; 4]> {
         *spent = number(&row, 0)?;
     }
     Ok(spent)
+}
+
+/// Denied attempts in their window; later ones, by a clock that went back since, are among them.
+async fn denied(client: &Session, part: i32, now: u64) -> Answer<u64> {
+    let sql = "SELECT coalesce(sum(count), 0)::bigint FROM lazaret.denied \
+        WHERE part = $1 AND time > $2";
+    let after = signed(now.saturating_sub(DENIED_WINDOW));
+    number(&client.query_one(sql, &[&part, &after]).await?, 0)
 }
 
 async fn repeated(client: &Session, part: i32, after: u64, facts: &ReleaseFacts) -> Answer<bool> {
