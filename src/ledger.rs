@@ -28,7 +28,7 @@
 //!
 //! # Order
 //!
-//! `handle` is what the gateway holds, `engine` what both ledgers do alike, [`entry`] is a line
+//! `handle` is what the gateway holds, `share` bounds what one family has under way, `engine` what both ledgers do alike, [`entry`] is a line
 //! and what it says.
 
 pub mod embedded;
@@ -36,6 +36,7 @@ mod engine;
 pub mod entry;
 mod handle;
 pub mod postgres;
+mod share;
 pub mod verify;
 
 use std::fmt;
@@ -136,6 +137,17 @@ pub enum LedgerError {
     /// It took too long.
     #[error("the ledger did not answer within {0:?}")]
     Timeout(Duration),
+    /// An entry is longer than any reader takes.
+    #[error("an entry of {bytes} bytes is too long for the ledger, which takes {most}")]
+    EntryTooLarge {
+        /// The bytes of its line.
+        bytes: usize,
+        /// The most.
+        most: usize,
+    },
+    /// Releases of one family wait for each other.
+    #[error("releases of this contract kept each other waiting for more than {0:?}")]
+    Crowded(Duration),
     /// Too many wait for it.
     #[error("{0} requests wait for the ledger already")]
     Busy(usize),

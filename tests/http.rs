@@ -720,6 +720,10 @@ const ELSEWHERE: &[(Reason, &str)] = &[
         "disclosure.rs: whoever_probes_the_memory_is_not_answered_any_more",
     ),
     (
+        Reason::LedgerLimit,
+        "ledger: what_is_too_much_is_refused_alone, more_figures_than_are_compared_are_refused",
+    ),
+    (
         Reason::LedgerUnavailable,
         "ledger and policy: the tables of release",
     ),

@@ -203,6 +203,8 @@ reasons! {
         "The bits that the contract may release in its window are spent.";
     SdcBudgetDenied = "sdc-budget-denied", 429,
         "So many attempts were denied within an hour that none is looked at for now.";
+    LedgerLimit = "ledger-limit", 422,
+        "The release is more than the ledger takes in, or has more earlier figures than it compares.";
     LedgerUnavailable = "ledger-unavailable", 503,
         "The ledger of releases could not be read or written, so nothing may be released.";
 

@@ -39,7 +39,7 @@ mod parse;
 
 use std::num::NonZeroU64;
 
-pub use decide::{decide, denied_too_often};
+pub use decide::{decide, denied_too_often, entry_too_large};
 pub use epsilon::Epsilon;
 pub use history::{History, LinkedRelease, Seen, Spent};
 pub use interval::Interval;
@@ -54,6 +54,10 @@ pub const KEYWORD: &str = "sdcRelease";
 
 /// The most cells of one release. More are refused: each is looked up and remembered.
 pub const MAX_CELLS: usize = 4096;
+
+/// The most earlier figures that one release is held against. Beyond, it is refused: a contract
+/// without `maxReleases` may have any number of them.
+pub const MAX_SEEN: usize = 65_536;
 
 /// How long releases are remembered unless the contract says otherwise: 400 days, so that this
 /// year's figures still meet last year's.

@@ -358,13 +358,14 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use lazaret_policy::judge::canonical::canonical;
+    use lazaret_policy::release::{Interval, MAX_SEEN};
     use serde_json::json;
 
     use super::super::{Reservation, engine, verify};
     use super::tables::{CELLS, PARTS, PAYLOADS, SCOPES, SUMS, WIDTHS};
     use super::*;
 
-    fn filled(path: &Path) {
+    fn rule() -> Arc<ReleaseRule> {
         let schema = json!({
             "properties": {"week": {"enum": [1, 2]}, "n": {}},
             "sdcRelease": {"cell": ["/week"], "value": "/n", "differencing": {"min": 8}}
@@ -372,7 +373,11 @@ mod tests {
         let rule = ReleaseRule::of_contract(&schema, "weekly")
             .unwrap()
             .unwrap();
-        let rule = Arc::new(rule);
+        Arc::new(rule)
+    }
+
+    fn filled(path: &Path) {
+        let rule = rule();
         let mut ledger = Embedded::open(path).unwrap();
         for week in 0..5 {
             let payload = json!({"week": week, "n": 100});
@@ -455,6 +460,62 @@ mod tests {
                 "{what}: {found:?}"
             );
         }
+    }
+
+    /// A contract without a budget may have let out any number of figures of a cell.
+    #[test]
+    fn more_figures_than_are_compared_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        filled(&path);
+        let db = Database::open(&path).unwrap();
+        let tx = db.begin_write().unwrap();
+        {
+            // The widest figure has each later look go through all of the others.
+            let mut cells = tx.open_table(CELLS).unwrap();
+            let first = cells.first().unwrap().unwrap();
+            let ((key, interval, value, stats), since) =
+                (tables::uncell(&first.0.value()), first.1.value());
+            drop(first);
+            for i in 1..=MAX_SEEN as i64 {
+                let next = interval.lo + i;
+                let interval = Interval { lo: next, hi: next };
+                let at = tables::cell(0, key.0, interval, value.0, stats.0);
+                cells.insert(at, since).unwrap();
+            }
+            let mut widths = tx.open_table(WIDTHS).unwrap();
+            for week in widths
+                .iter()
+                .unwrap()
+                .map(|w| w.unwrap().0.value())
+                .collect::<Vec<_>>()
+            {
+                widths.insert(week, 999_999).unwrap();
+            }
+        }
+        tx.commit().unwrap();
+        drop(db);
+        let mut ledger = Embedded::open(&path).unwrap();
+        let cut: Vec<_> = (0..5)
+            .map(|week| {
+                let payload = json!({"week": week, "n": 900_000});
+                let rule = rule();
+                let facts = rule.facts(&payload, &canonical(&payload)).unwrap();
+                let mut tx = ledger.begin_read().unwrap();
+                let history = tx
+                    .history("pharma-x", &rule, &facts, 1_700_000_000)
+                    .unwrap();
+                let decided = lazaret_policy::release::decide(&rule, &facts, &history);
+                (
+                    history.seen.len(),
+                    decided.err().map(|found| found[0].reason),
+                )
+            })
+            .collect();
+        let limit = Some(lazaret_policy::Reason::LedgerLimit);
+        let refused: Vec<_> = cut.iter().filter(|(_, reason)| *reason == limit).collect();
+        assert_eq!(refused.len(), 1, "{cut:?}");
+        assert!(cut.iter().all(|(seen, _)| *seen <= MAX_SEEN));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use lazaret_policy::judge::Violation;
-use lazaret_policy::release::{decide, denied_too_often};
+use lazaret_policy::release::{decide, denied_too_often, entry_too_large};
 
 use super::entry::{Entry, RESET_KEPT, Release};
 use super::{Ledger, LedgerError, NotReserved, Reservation, State, Ticket, Transaction};
@@ -28,7 +28,7 @@ pub fn reserve(
     for reservation in reservations {
         answers.push(match one(&mut *tx, &mut state, reservation)? {
             Asked::Reserved(ticket) => Ok(ticket),
-            Asked::Unseen(why) => Err(NotReserved::Refused(vec![why])),
+            Asked::Uncounted(why) => Err(NotReserved::Refused(vec![why])),
             Asked::Denied(found) => {
                 denied = true;
                 Err(NotReserved::Refused(found))
@@ -56,7 +56,7 @@ pub fn fill(ledger: &mut dyn Ledger, releases: &[Reservation]) -> Result<(), Not
     for release in releases {
         match one(&mut *tx, &mut state, release)? {
             Asked::Reserved(ticket) => tx.settle(ticket.seq)?,
-            Asked::Unseen(why) => return Err(NotReserved::Refused(vec![why])),
+            Asked::Uncounted(why) => return Err(NotReserved::Refused(vec![why])),
             Asked::Denied(found) => return Err(NotReserved::Refused(found)),
         }
     }
@@ -67,8 +67,8 @@ enum Asked {
     Reserved(Ticket),
     /// Earlier releases are against it. It has been counted.
     Denied(Vec<Violation>),
-    /// So many were denied that nobody looks.
-    Unseen(Violation),
+    /// It is refused for something that tells nothing of earlier releases.
+    Uncounted(Violation),
 }
 
 fn one(
@@ -85,14 +85,20 @@ fn one(
     let now = seconds(*now).max(state.time);
     let history = tx.history(consumer, rule, facts, now)?;
     if let Some(why) = denied_too_often(rule, &history) {
-        return Ok(Asked::Unseen(why));
+        return Ok(Asked::Uncounted(why));
     }
     if let Err(found) = decide(rule, facts, &history) {
         tx.deny(consumer, &rule.family, now)?;
         return Ok(Asked::Denied(found));
     }
     let release = Release::new(consumer, rule, facts, now);
-    append(tx, state, &Entry::Release(release), now)?;
+    match append(tx, state, &Entry::Release(release), now) {
+        // Nothing was written yet, and those who share the transaction must not pay for it.
+        Err(LedgerError::EntryTooLarge { bytes, most }) => {
+            return Ok(Asked::Uncounted(entry_too_large(bytes, most)));
+        }
+        appended => appended?,
+    }
     Ok(Asked::Reserved(Ticket {
         seq: state.head.seq,
     }))

@@ -134,7 +134,10 @@ impl Entry {
         let mut line = Vec::with_capacity(record.len() + chain::LINE_OVERHEAD);
         let head = chain::stamp(head, &ts, &record, &mut line);
         if line.len() > chain::MAX_LINE {
-            return Err(LedgerError::Store("the entry is too large".into()));
+            return Err(LedgerError::EntryTooLarge {
+                bytes: line.len(),
+                most: chain::MAX_LINE,
+            });
         }
         Ok((line, head))
     }

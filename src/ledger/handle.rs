@@ -2,14 +2,19 @@
 //!
 //! All reservations that wait at the same time share one transaction, and with that one sync to
 //! the disk or one lock on the server.
+//!
+//! What one family may have under way is bounded (`share`), so that nobody who sends much or what
+//! is hard to decide keeps the others waiting for longer than one such release takes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout_at};
 
+use super::share::Shares;
 use super::{Ledger, LedgerError, Location, NotReserved, Reservation, Ticket, engine, open};
 
 /// How many requests may wait. More are refused.
@@ -30,13 +35,17 @@ pub struct LedgerHandle {
 struct Inner {
     queue: Option<mpsc::SyncSender<Job>>,
     healthy: Arc<AtomicBool>,
+    shares: Shares,
     thread: Option<JoinHandle<()>>,
 }
 
 type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 
+/// Who waits for a reservation, and the part of the family's share that it takes up.
+type Waiting = (Answer<Ticket, NotReserved>, OwnedSemaphorePermit);
+
 enum Job {
-    Reserve(Box<Reservation>, Answer<Ticket, NotReserved>),
+    Reserve(Box<Reservation>, Waiting),
     Settle(Ticket),
     Cancel(Ticket, SystemTime, Answer<(), LedgerError>),
 }
@@ -69,6 +78,7 @@ impl LedgerHandle {
         let inner = Inner {
             queue: Some(queue),
             healthy,
+            shares: Shares::default(),
             thread: Some(thread),
         };
         Ok(Self {
@@ -82,9 +92,12 @@ impl LedgerHandle {
     /// # Errors
     /// Nothing may be released.
     pub async fn reserve(&self, reservation: Reservation) -> Result<Ticket, NotReserved> {
+        let until = Instant::now() + TIMEOUT;
+        let turn = timeout_at(until, self.inner.shares.turn(&reservation)).await;
+        let turn = turn.unwrap_or(Err(LedgerError::Crowded(TIMEOUT)))?;
         let (sender, receiver) = oneshot::channel();
-        self.submit(Job::Reserve(Box::new(reservation), sender))?;
-        match tokio::time::timeout(TIMEOUT, receiver).await {
+        self.submit(Job::Reserve(Box::new(reservation), (sender, turn)))?;
+        match timeout_at(until, receiver).await {
             Ok(answer) => answer.unwrap_or(Err(LedgerError::Closed.into())),
             Err(_) => Err(LedgerError::Timeout(TIMEOUT).into()),
         }
@@ -148,7 +161,7 @@ fn serve(ledger: &mut dyn Ledger, jobs: &mpsc::Receiver<Job>, healthy: &AtomicBo
 #[derive(Default)]
 struct Batch {
     reservations: Vec<Reservation>,
-    reserved: Vec<Answer<Ticket, NotReserved>>,
+    reserved: Vec<Waiting>,
     settled: Vec<u64>,
     cancelled: Vec<(Ticket, SystemTime, Answer<(), LedgerError>)>,
 }
@@ -157,10 +170,10 @@ impl Batch {
     fn add(&mut self, job: Job) {
         match job {
             // Whoever has given up must not pay for it.
-            Job::Reserve(_, answer) if answer.is_closed() => {}
-            Job::Reserve(reservation, answer) => {
+            Job::Reserve(_, (answer, _)) if answer.is_closed() => {}
+            Job::Reserve(reservation, waiting) => {
                 self.reservations.push(*reservation);
-                self.reserved.push(answer);
+                self.reserved.push(waiting);
             }
             Job::Settle(ticket) => self.settled.push(ticket.seq),
             Job::Cancel(ticket, now, answer) => self.cancelled.push((ticket, now, answer)),
@@ -196,7 +209,7 @@ impl Batch {
                 .map(|_| Err(error.clone().into()))
                 .collect(),
         };
-        for (answer, result) in self.reserved.into_iter().zip(results) {
+        for ((answer, _turn), result) in self.reserved.into_iter().zip(results) {
             // Whoever does not hear that it was reserved does not send; it counts all the same.
             let _ = answer.send(result);
         }

@@ -14,6 +14,9 @@ use crate::audit::{Digest, Head};
 /// How many earlier tables a linked audit looks at. More are refused, and not left out.
 pub(super) const MAX_LINKED: usize = 256;
 
+/// How many bytes of their entries it looks at.
+pub(super) const MAX_LINKED_BYTES: usize = 4 << 20;
+
 /// What was spent before an entry and by it: releases, bytes, bits, billionths of epsilon.
 pub type Sums = ([u64; 4], [u64; 4]);
 

@@ -7,7 +7,9 @@ use lazaret::ledger::{
     Ledger, LedgerError, LedgerHandle, Location, NotReserved, Ticket, open, verify,
 };
 use lazaret_policy::Reason;
-use lazaret_policy::release::{Epsilon, History, ReleaseFacts, ReleaseRule, Seen, decide};
+use lazaret_policy::release::{
+    Epsilon, History, Interval, ReleaseFacts, ReleaseRule, Seen, decide,
+};
 use serde_json::json;
 
 use super::common::Random;
@@ -189,6 +191,111 @@ fn denied_attempts_have_a_limit_that_restarts_do_not_lift() {
             assert_eq!(ask(&ledger, n, 3611), if n == 120 { None } else { near });
         }
     });
+}
+
+/// Those who share its transaction must not be refused with it.
+#[test]
+fn what_is_too_much_is_refused_alone() {
+    with_both(|location| {
+        let rule = differencing();
+        let mut ledger = open(location).unwrap();
+        let mut large = asked(&rule, &count(2, 50), 0);
+        large.facts.lines = vec![(0, vec![0; 4096]); 200];
+        let good = |week| asked(&rule, &count(week, 50), 0);
+        let answers = lazaret::ledger::reserve(&mut *ledger, &[good(1), large, good(3)]).unwrap();
+        let reasons: Vec<_> = answers
+            .iter()
+            .map(|a| a.as_ref().err().map(|e| e.reason()))
+            .collect();
+        assert_eq!(reasons, [None, Some(Reason::LedgerLimit), None]);
+        let report = verify(&mut *ledger, None).unwrap();
+        assert_eq!((report.entries, report.families[0].releases), (2, 2));
+        // It was not counted as an attempt to find something out, and left nothing.
+        assert_eq!(
+            lazaret::ledger::reserve(&mut *ledger, &[good(2)])
+                .unwrap()
+                .len(),
+            1
+        );
+    });
+}
+
+/// One family's tables take long to decide, and it sends many of them at once.
+#[test]
+fn audits_of_one_family_do_not_keep_others_waiting() {
+    with_both(|location| {
+        let easy = differencing();
+        let ledger = LedgerHandle::open(location).unwrap();
+        let started = std::time::Instant::now();
+        let _ = wait(ledger.reserve(large_table(0))).unwrap();
+        let one = started.elapsed();
+        wait(async {
+            let large: Vec<_> = (1..=60).map(large_table).collect();
+            let mut many: Vec<_> = large
+                .into_iter()
+                .map(|t| Box::pin(ledger.reserve(t)))
+                .collect();
+            // They are all under way before the other family comes.
+            std::future::poll_fn(|cx| {
+                for one in &mut many {
+                    assert!(one.as_mut().poll(cx).is_pending());
+                }
+                std::task::Poll::Ready(())
+            })
+            .await;
+            let started = std::time::Instant::now();
+            let _ = ledger
+                .reserve(asked(&easy, &count(1, 50), 0))
+                .await
+                .unwrap();
+            let took = started.elapsed();
+            // One is being decided; the others are not in the way.
+            assert!(took < 10 * one, "{took:?}, where one takes {one:?}");
+        });
+    });
+}
+
+/// A table of 40 rows and columns with as many suppressed cells as there may be.
+fn large_table(week: u64) -> lazaret::ledger::Reservation {
+    const SIDE: usize = 40;
+    let schema = json!({
+        "properties": {"week": {"enum": [1]}, "a": {}, "b": {}, "sum": {}},
+        "sdcTable": {"lines": [{"total": "/sum", "parts": ["/a", "/b"]}], "min": 10},
+        "sdcRelease": {"cell": ["/week"], "value": ["/a", "/b", "/sum"], "linkedAudit": true}
+    });
+    let rule = Arc::new(ReleaseRule::of_contract(&schema, "large").unwrap().unwrap());
+    let mut table = asked(
+        &rule,
+        &json!({"week": week, "a": 20, "b": 30, "sum": 50}),
+        0,
+    );
+    let facts = &mut table.facts;
+    let like = facts.cells[0].clone();
+    let value = |i: usize| 11 + (i % 89) as i64;
+    let number = |i: usize, j: usize| i * SIDE + j;
+    let mut values: Vec<i64> = (0..SIDE * SIDE).map(value).collect();
+    facts.lines.clear();
+    for i in 0..SIDE {
+        for parts in [
+            (0..SIDE).map(|j| number(i, j)).collect::<Vec<_>>(),
+            (0..SIDE).map(|j| number(j, i)).collect(),
+        ] {
+            facts.lines.push((values.len(), parts.clone()));
+            values.push(parts.iter().map(|part| value(*part)).sum());
+        }
+    }
+    let cell = |(i, n): (usize, &i64)| {
+        let mut cell = like.clone();
+        cell.key[..8].copy_from_slice(&(i as u64).to_be_bytes());
+        cell.suppressed = i < SIDE * SIDE && (i / SIDE * 3 + i % SIDE) % SIDE < 5;
+        cell.interval = match cell.suppressed {
+            true => Interval { lo: 0, hi: 999_999 },
+            false => Interval::exactly(*n),
+        };
+        cell
+    };
+    facts.cells = values.iter().enumerate().map(cell).collect();
+    table
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use lazaret::ledger::{LedgerError, LedgerHandle, Location, NotReserved, open, verify};
 use lazaret_policy::Reason;
+use serde_json::json;
 
 use super::child::{Process, ROUNDS};
 use super::postgres::Server;
-use super::{count, differencing, reason, reserve};
+use super::{count, differencing, reason, reserve, rule};
 
 #[test]
 fn eight_processes_race_for_the_last_unit() {
@@ -155,6 +156,33 @@ fn what_is_done_to_the_tables_is_found() {
             "{sql}: {found:?}"
         );
     }
+}
+
+/// A contract without a budget may have let out any number of figures of a cell.
+#[test]
+fn more_figures_than_are_compared_are_refused() {
+    let server = Server::start(false);
+    let location: Location = server.database("figures").parse().unwrap();
+    let ledger = LedgerHandle::open(&location).unwrap();
+    let rule = rule(json!({"cell": ["/week"], "value": "/n"}));
+    for week in 1..3 {
+        assert_eq!(reason(&ledger, &rule, &count(week, 500), 0), None);
+    }
+    // The widest figure has each later look go through all of the others.
+    let first = |n: usize, seq: u64| {
+        let sql = format!(
+            "INSERT INTO lazaret.cell SELECT part, key, lo + i, hi + i, value, stats, first, last, \
+             time FROM lazaret.cell, generate_series(1, {n}) AS i WHERE first = {seq}"
+        );
+        server.psql("figures", &sql).unwrap();
+    };
+    first(lazaret_policy::release::MAX_SEEN - 1, 1);
+    first(lazaret_policy::release::MAX_SEEN, 2);
+    let wide = "UPDATE lazaret.width SET width = 999999";
+    server.psql("figures", wide).unwrap();
+    assert_eq!(reason(&ledger, &rule, &count(1, 900_000), 0), None);
+    let limit = Some(Reason::LedgerLimit);
+    assert_eq!(reason(&ledger, &rule, &count(2, 900_000), 0), limit);
 }
 
 #[test]

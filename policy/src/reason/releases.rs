@@ -40,6 +40,10 @@ const ENTRIES: &[Advice] = entries! {
          were probed by trying.",
         "Wait until the first of the denied attempts is an hour ago, and find out with `lazaret \
          judge --ledger` which payloads may leave.";
+    LedgerLimit:
+        "A contract without `maxReleases` let so many different figures of the same cells out that \
+         a release of 4096 cells has 70 000 to be held against.",
+        "Release fewer cells at once, and give the contract `maxReleases` or a shorter horizon.";
     LedgerUnavailable:
         "The disk of the ledger is full, or its database does not answer.",
         "See to the ledger; the payload can be sent again as it is.";

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::cells::violation;
-use super::{Cell, DENIED_WINDOW, History, ReleaseFacts, ReleaseRule, Repeat, Seen, Spent, linked};
+use super::{Cell, DENIED_WINDOW, History, MAX_SEEN, ReleaseFacts, ReleaseRule, Repeat};
+use super::{Seen, Spent, linked};
 use crate::Reason;
 use crate::judge::{MAX_VIOLATIONS, Violation};
 
@@ -22,7 +23,12 @@ pub fn decide(
     let mut found = budgets(rule, facts, &history.spent);
     found.extend(epsilon(rule, facts, history.epsilon));
     if !(history.repeated && rule.repeat == Repeat::Identical) {
-        cells(rule, facts, &history.seen, &mut found);
+        if history.seen_cut {
+            let message = format!("at most {MAX_SEEN} earlier figures to be held against");
+            found.push(violation(Reason::LedgerLimit, String::new(), message));
+        } else {
+            cells(rule, facts, &history.seen, &mut found);
+        }
         if rule.linked_audit {
             found.extend(linked::audit(rule, facts, history).err());
         }
@@ -43,6 +49,15 @@ pub fn denied_too_often(rule: &ReleaseRule, history: &History) -> Option<Violati
     };
     let reason = Reason::SdcBudgetDenied;
     (history.denied >= most).then(|| violation(reason, String::new(), message()))
+}
+
+/// Why a ledger cannot take in a release: what it would have to remember is too long.
+pub fn entry_too_large(bytes: usize, most: usize) -> Violation {
+    let message = format!(
+        "fewer figures, or fewer sums of them: the ledger's entry would have {bytes} bytes, and \
+         has at most {most}"
+    );
+    violation(Reason::LedgerLimit, String::new(), message)
 }
 
 fn budgets(rule: &ReleaseRule, facts: &ReleaseFacts, spent: &Spent) -> Vec<Violation> {

@@ -17,6 +17,9 @@ pub struct History {
     /// Earlier figures of the cells in the horizon, each distinct one once: at least those whose
     /// interval meets what [`super::ReleaseRule::reach`] says.
     pub seen: Vec<Seen>,
+    /// There are more of them, or of those to be looked through for them, than
+    /// [`super::MAX_SEEN`].
+    pub seen_cut: bool,
     /// Earlier tables of the same scope in the horizon.
     pub linked: Vec<LinkedRelease>,
     /// There are more of them than a ledger looks at.

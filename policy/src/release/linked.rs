@@ -171,20 +171,33 @@ impl Table {
 }
 
 /// Audits a release together with all earlier ones of its scope.
+///
+/// It runs while the ledger is held, and all other releases wait for it: who makes tables that are
+/// hard to decide must not keep them waiting. So it may take fewer steps than the audit of one
+/// payload; what is not proven then is refused.
 pub(super) fn audit(
     rule: &ReleaseRule,
     facts: &ReleaseFacts,
     history: &History,
 ) -> Result<(), Violation> {
+    audit_within(rule, facts, history, &Limits::BRIEF)
+}
+
+fn audit_within(
+    rule: &ReleaseRule,
+    facts: &ReleaseFacts,
+    history: &History,
+    limits: &Limits,
+) -> Result<(), Violation> {
     let width = i64::try_from(rule.lines.width).unwrap_or(i64::MAX);
     let system = stack(facts, &history.linked, width).filter(|_| !history.linked_cut);
-    let fits = |system: &System| table::audit(system, &Limits::STANDARD, true).is_empty();
+    let fits = |system: &System| table::audit(system, limits, true).is_empty();
     if system.as_ref().is_some_and(fits) {
         return Ok(());
     }
     let message = format!(
-        "together with the tables of the last {} seconds, each suppressed figure keeps at least \
-         {} possible values",
+        "together with the tables of the last {} seconds, each suppressed figure is proven to keep \
+         at least {} possible values",
         rule.horizon, rule.lines.width
     );
     Err(violation(Reason::SdcLinkedAudit, String::new(), message))
@@ -242,5 +255,73 @@ impl ReleaseFacts {
         let cells = self.cells.iter().enumerate();
         let suppressed = cells.filter(|(_, cell)| cell.suppressed);
         suppressed.map(|(i, _)| i).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A square table with margins and suppressed cells.
+    fn square(side: usize, suppressed: usize) -> (ReleaseRule, ReleaseFacts) {
+        let schema = json!({
+            "properties": {"week": {"enum": [1]}, "a": {}, "b": {}, "sum": {}},
+            "sdcTable": {"lines": [{"total": "/sum", "parts": ["/a", "/b"]}], "min": 10},
+            "sdcRelease": {"cell": ["/week"], "value": ["/a", "/b", "/sum"], "linkedAudit": true}
+        });
+        let rule = ReleaseRule::of_contract(&schema, "t").unwrap().unwrap();
+        let payload = json!({"week": 1, "a": 20, "b": 30, "sum": 50});
+        let mut facts = rule.facts(&payload, b"").unwrap();
+        let value = |i: usize, j: usize| 11 + ((i * 31 + j * 17 + i * j * 7) % 89) as i64;
+        // A band beside the diagonal: each row and each column has as many.
+        let hidden = |i: usize, j: usize| (i * 3 + j) % side < suppressed / side;
+        let like = facts.cells[0].clone();
+        facts.cells.clear();
+        facts.lines.clear();
+        let mut add = |value: i64, suppressed: bool| {
+            let mut cell = like.clone();
+            let number = facts.cells.len();
+            cell.key[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            cell.suppressed = suppressed;
+            cell.interval = match suppressed {
+                true => Interval { lo: 0, hi: 999_999 },
+                false => Interval::exactly(value),
+            };
+            facts.cells.push(cell);
+            number
+        };
+        let cells: Vec<Vec<usize>> = (0..side)
+            .map(|i| (0..side).map(|j| add(value(i, j), hidden(i, j))).collect())
+            .collect();
+        let row = |i: usize| (0..side).map(|j| value(i, j)).sum();
+        let column = |j: usize| (0..side).map(|i| value(i, j)).sum();
+        let rows: Vec<_> = (0..side).map(|i| add(row(i), false)).collect();
+        let columns: Vec<_> = (0..side).map(|j| add(column(j), false)).collect();
+        for i in 0..side {
+            facts.lines.push((rows[i], cells[i].clone()));
+            let down = cells.iter().map(|row| row[i]).collect();
+            facts.lines.push((columns[i], down));
+        }
+        (rule, facts)
+    }
+
+    /// Others wait while it runs: what is not proven within its steps is refused, and the largest
+    /// tables that there are need fewer.
+    #[test]
+    fn an_audit_ends_after_its_steps() {
+        for (side, suppressed) in [(10, 30), (20, 100), (40, 200)] {
+            let (rule, facts) = square(side, suppressed);
+            assert_eq!(facts.suppressed().len(), suppressed);
+            let history = History::default();
+            assert!(audit(&rule, &facts, &history).is_ok(), "{side}");
+            let few = Limits {
+                steps: 2000,
+                ..Limits::BRIEF
+            };
+            let found = audit_within(&rule, &facts, &history, &few).unwrap_err();
+            assert_eq!(found.reason, Reason::SdcLinkedAudit, "{side}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! The indices of the file: what of a release is looked up by later ones.
 
-use lazaret_policy::release::{Cell, History, Interval, ReleaseFacts, ReleaseRule, Seen, Spent};
+use lazaret_policy::release::{
+    History, Interval, MAX_SEEN, ReleaseFacts, ReleaseRule, Seen, Spent,
+};
 use redb::{ReadableTable, WriteTransaction};
 
 use super::super::LedgerError;
 use super::super::entry::{Entry, Hex, Release};
-use super::super::verify::{Index, IndexedCell, MAX_LINKED, Sums};
+use super::super::verify::{Index, IndexedCell, MAX_LINKED, MAX_LINKED_BYTES, Sums};
 use super::denied;
 use super::tables::{
     CELLS, LINES, OPEN, PARTS, PAYLOADS, Part, SCOPES, SUMS, Since, WIDTHS, cell, uncell,
@@ -44,7 +46,7 @@ pub(super) fn history(
     let payloads = tx.open_table(PAYLOADS)?;
     let last = payloads.get((part, facts.payload))?;
     history.repeated = last.is_some_and(|since| since.value().2 > after);
-    near(tx, part, after, rule, &facts.cells, &mut history.seen)?;
+    near(tx, part, after, rule, facts, &mut history)?;
     if rule.linked_audit {
         linked(tx, part, after, facts, &mut history)?;
     }
@@ -91,11 +93,12 @@ fn near(
     part: Part,
     after: u64,
     rule: &ReleaseRule,
-    asked: &[Cell],
-    seen: &mut Vec<Seen>,
+    facts: &ReleaseFacts,
+    history: &mut History,
 ) -> Result<(), LedgerError> {
     let (widths, cells) = (tx.open_table(WIDTHS)?, tx.open_table(CELLS)?);
-    for (index, asked) in asked.iter().enumerate() {
+    let mut looked_at = 0;
+    for (index, asked) in facts.cells.iter().enumerate() {
         let Some(width) = widths.get((part, asked.key))? else {
             continue;
         };
@@ -105,9 +108,15 @@ fn near(
         let range = end(least, i64::MIN, ZERO)..=end(reach.hi, i64::MAX, ONES);
         for item in cells.range(range)? {
             let (key, since) = item?;
+            // Where one figure is very wide, all others are in the way of the search.
+            looked_at += 1;
+            if looked_at > MAX_SEEN {
+                history.seen_cut = true;
+                return Ok(());
+            }
             let (_, interval, value, stats) = uncell(&key.value());
             if since.value().2 > after && interval.meets(reach) {
-                seen.push(Seen {
+                history.seen.push(Seen {
                     cell: index,
                     interval,
                     value: value.0,
@@ -129,17 +138,19 @@ fn linked(
     let lines = tx.open_table(LINES)?;
     let scopes = tx.open_table(SCOPES)?;
     let range = (part, facts.scope, 0)..=(part, facts.scope, u64::MAX);
+    let mut bytes = 0;
     for item in scopes.range(range)?.rev() {
         let seq = item?.0.value().2;
         let line = lines.get(seq)?;
         let line = line.ok_or_else(|| LedgerError::Corrupt(format!("entry {seq} is missing")))?;
+        bytes += line.value().len();
         let (Entry::Release(release), ..) = Entry::read(line.value())? else {
             return Err(LedgerError::Corrupt(format!("entry {seq} is no release")));
         };
         if release.at <= after {
             break;
         }
-        if history.linked.len() == MAX_LINKED {
+        if history.linked.len() == MAX_LINKED || bytes > MAX_LINKED_BYTES {
             history.linked_cut = true;
             break;
         }

@@ -1,13 +1,13 @@
 //! The statements that look up. What cannot be in a table is corrupt, not taken for something else.
 
 use lazaret_policy::release::{
-    DENIED_WINDOW, History, Interval, ReleaseFacts, ReleaseRule, Seen, Spent,
+    DENIED_WINDOW, History, Interval, MAX_SEEN, ReleaseFacts, ReleaseRule, Seen, Spent,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::super::entry::{Entry, Hex};
-use super::super::verify::{Index, IndexedCell, MAX_LINKED};
+use super::super::verify::{Index, IndexedCell, MAX_LINKED, MAX_LINKED_BYTES};
 use super::super::{LedgerError, State};
 use super::session::Session;
 use crate::audit::{Digest, Head};
@@ -55,6 +55,7 @@ pub(super) async fn history(
         repeated(client, part, after, facts),
         denied(client, part, now),
     )?;
+    let (seen, seen_cut) = seen;
     let mut history = History {
         spent: Spent {
             releases: spent[0],
@@ -65,6 +66,7 @@ pub(super) async fn history(
         epsilon: lost[3],
         repeated,
         seen,
+        seen_cut,
         ..History::default()
     };
     if rule.linked_audit {
@@ -104,44 +106,56 @@ async fn repeated(client: &Session, part: i32, after: u64, facts: &ReleaseFacts)
     Ok(found.is_some())
 }
 
-/// The figures of the cells that can matter to new ones: all in reach, from the widest below on.
+/// The figures of the cells that can matter to new ones: all in reach, from the widest below on;
+/// and whether there are too many to look through, which are all that the server finds.
 async fn seen(
     client: &Session,
     part: i32,
     after: u64,
     rule: &ReleaseRule,
     facts: &ReleaseFacts,
-) -> Answer<Vec<Seen>> {
-    let sql = "SELECT asked.i, cell.lo, cell.hi, cell.value, cell.stats \
+) -> Answer<(Vec<Seen>, bool)> {
+    let sql = "SELECT asked.i, cell.lo, cell.hi, cell.value, cell.stats, cell.time \
         FROM unnest($2::bytea[], $3::bigint[], $4::bigint[]) \
              WITH ORDINALITY AS asked(key, lo, hi, i) \
         JOIN lazaret.width ON width.part = $1 AND width.key = asked.key \
         CROSS JOIN LATERAL (SELECT * FROM lazaret.cell WHERE cell.part = $1 \
-             AND cell.key = asked.key AND cell.lo <= asked.hi AND cell.hi >= asked.lo \
+             AND cell.key = asked.key AND cell.lo <= asked.hi \
              AND cell.lo >= CASE WHEN asked.lo < -9223372036854775808 + width.width \
-                            THEN -9223372036854775808 ELSE asked.lo - width.width END \
-             AND cell.time > $5) AS cell";
+                            THEN -9223372036854775808 ELSE asked.lo - width.width END) AS cell \
+        LIMIT $5";
     if facts.cells.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let keys: Vec<&[u8]> = facts.cells.iter().map(|c| c.key.as_slice()).collect();
     let reach: Vec<_> = facts.cells.iter().map(|c| rule.reach(c)).collect();
     let (lo, hi): (Vec<i64>, Vec<i64>) = reach.iter().map(|r| (r.lo, r.hi)).unzip();
-    let params: [&(dyn ToSql + Sync); 5] = [&part, &keys, &lo, &hi, &signed(after)];
+    let most = MAX_SEEN as i64 + 1;
+    let params: [&(dyn ToSql + Sync); 5] = [&part, &keys, &lo, &hi, &most];
     let rows = client.query(sql, &params).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Seen {
-                cell: number(row, 0)?.saturating_sub(1) as usize,
-                interval: Interval {
-                    lo: row.try_get(1)?,
-                    hi: row.try_get(2)?,
-                },
+    if rows.len() > MAX_SEEN {
+        return Ok((Vec::new(), true));
+    }
+    let mut all = Vec::new();
+    for row in &rows {
+        let interval = Interval {
+            lo: row.try_get(1)?,
+            hi: row.try_get(2)?,
+        };
+        let cell = number(row, 0)?.saturating_sub(1) as usize;
+        let reach = reach
+            .get(cell)
+            .ok_or_else(|| corrupt("a figure of no cell"))?;
+        if number(row, 5)? > after && interval.meets(*reach) {
+            all.push(Seen {
+                cell,
+                interval,
                 value: key(row, 3)?,
                 stats: key(row, 4)?,
-            })
-        })
-        .collect()
+            });
+        }
+    }
+    Ok((all, false))
 }
 
 async fn linked(
@@ -151,18 +165,23 @@ async fn linked(
     facts: &ReleaseFacts,
     history: &mut History,
 ) -> Answer<()> {
-    let sql = "SELECT line FROM lazaret.scope JOIN lazaret.line USING (seq) \
-        WHERE part = $1 AND scope = $2 ORDER BY seq DESC LIMIT $3";
+    let sql = "SELECT line, bytes > $4 FROM \
+        (SELECT seq, line, sum(octet_length(line)) OVER (ORDER BY seq DESC) AS bytes FROM \
+         (SELECT seq, line FROM lazaret.scope JOIN lazaret.line USING (seq) \
+          WHERE part = $1 AND scope = $2 ORDER BY seq DESC LIMIT $3) AS newest) AS summed \
+        WHERE bytes - octet_length(line) <= $4 ORDER BY seq DESC";
     let scope = facts.scope.as_slice();
     let most = MAX_LINKED as i64 + 1;
-    for row in client.query(sql, &[&part, &scope, &most]).await? {
+    let bytes = MAX_LINKED_BYTES as i64;
+    let rows = client.query(sql, &[&part, &scope, &most, &bytes]).await?;
+    for row in rows {
         let (Entry::Release(release), ..) = Entry::read(row.try_get(0)?)? else {
             return Err(corrupt("an entry is no release"));
         };
         if release.at <= after {
             break;
         }
-        if history.linked.len() == MAX_LINKED {
+        if history.linked.len() == MAX_LINKED || row.try_get(1)? {
             history.linked_cut = true;
             break;
         }

@@ -56,6 +56,12 @@ impl Limits {
         suppressed: 200,
         steps: 250_000_000,
     };
+
+    /// The limits of an audit that others wait for: some 40 ms.
+    pub(crate) const BRIEF: Self = Self {
+        steps: 10_000_000,
+        ..Self::STANDARD
+    };
 }
 
 /// What an audit objects to.
