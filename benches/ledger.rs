@@ -1,6 +1,9 @@
 //! How long a release waits for the ledger: with few entries and with a million, in a file and on
 //! a PostgreSQL server. Prints figures; judges nothing.
 //!
+//! The file is filled through the ledger itself; the server with COPY, with the rows that the
+//! entries of the file make there (`bulk`), and both are verified: chain and index.
+//!
 //! `cargo bench --bench ledger [ENTRIES…]`; by default 1 000 and 1 000 000. Where the file lies is
 //! said by `TMPDIR`: what takes time is the disk.
 
@@ -12,6 +15,8 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
+#[path = "ledger/bulk.rs"]
+mod bulk;
 #[path = "../tests/common/postgres.rs"]
 mod postgres;
 
@@ -45,18 +50,48 @@ fn main() {
         given
     };
     println!("{ROWS} figures per release; microseconds: median, 99th percentile, largest");
-    for size in &sizes {
-        let dir = tempfile::tempdir().unwrap();
-        measure("file", &Location::File(dir.path().join("ledger")), *size);
-    }
     let server = postgres::Server::start(true);
     for size in &sizes {
-        let url = server.database(&format!("entries_{size}"));
-        measure("postgres", &url.parse().unwrap(), *size);
+        let dir = tempfile::tempdir().unwrap();
+        let file = Location::File(dir.path().join("ledger"));
+        filled(&file, *size);
+        let database = format!("entries_{size}");
+        let url: Location = server.database(&database).parse().unwrap();
+        let started = Instant::now();
+        bulk::copy(&mut *open(&file).unwrap(), &server, &database);
+        println!(
+            "postgres, {size} entries, copied in {:.0?}",
+            started.elapsed()
+        );
+        measure("file", &file, *size);
+        measure("postgres", &url, *size);
+        println!("{}", sync_time(dir.path()));
     }
 }
 
-fn measure(name: &str, location: &Location, size: u64) {
+/// What the disk takes to sync a page that was appended, which bounds what is durable.
+fn sync_time(dir: &std::path::Path) -> String {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(dir.join("sync")).unwrap();
+    let mut all: Vec<Duration> = (0..MEASURED)
+        .map(|_| {
+            let started = Instant::now();
+            file.write_all(&[0; 4096]).unwrap();
+            file.sync_data().unwrap();
+            started.elapsed()
+        })
+        .collect();
+    all.sort();
+    let at = |part: usize| all[(all.len() - 1) * part / 100].as_micros();
+    format!(
+        "disk, 4 KiB appended and synced: {} {} {}",
+        at(50),
+        at(99),
+        at(100)
+    )
+}
+
+fn filled(location: &Location, size: u64) {
     let rule = rule();
     let mut ledger = open(location).unwrap();
     let started = Instant::now();
@@ -66,10 +101,17 @@ fn measure(name: &str, location: &Location, size: u64) {
             .collect();
         fill(&mut *ledger, &batch).unwrap();
     }
-    println!(
-        "{name}, {size} entries, filled in {:.0?}",
-        started.elapsed()
-    );
+    println!("file, {size} entries, filled in {:.0?}", started.elapsed());
+}
+
+fn measure(name: &str, location: &Location, size: u64) {
+    println!("{name}, {size} entries");
+    let rule = rule();
+    let started = Instant::now();
+    let report = verify(&mut *open(location).unwrap(), None).unwrap();
+    assert_eq!(report.entries, size);
+    println!("  open and verify: {:.0?}", started.elapsed());
+    let mut ledger = open(location).unwrap();
     let asked = |n: u64| release(&rule, size + n);
     show(
         "look up and decide",
@@ -111,8 +153,9 @@ fn look_up(ledger: &mut dyn Ledger, asked: &Reservation) -> Duration {
         .history(&asked.consumer, &asked.rule, &asked.facts, now)
         .unwrap();
     decide(&asked.rule, &asked.facts, &history).unwrap();
+    let took = started.elapsed();
     drop(tx);
-    started.elapsed()
+    took
 }
 
 fn show(what: &str, mut all: Vec<Duration>) {

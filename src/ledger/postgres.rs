@@ -138,8 +138,10 @@ impl Postgres {
     fn start(&mut self, begin: &str, lock: bool) -> Result<State, LedgerError> {
         let client = self.client.as_ref().ok_or(LedgerError::Closed)?;
         within(&self.runtime, async {
-            client.batch(begin).await?;
-            rows::state(client, lock).await
+            // In one round trip; the lock is waited for on the server.
+            let begun = client.batch(begin);
+            let ((), state) = tokio::try_join!(biased; begun, rows::state(client, lock))?;
+            Ok(state)
         })
     }
 

@@ -25,19 +25,23 @@ pub(super) async fn append(
     let head_sql = "UPDATE lazaret.state SET head_seq = $1, head_hash = $2, time = $3";
     let (line_params, head_params): ([&(dyn ToSql + Sync); 2], [&(dyn ToSql + Sync); 3]) =
         ([&seq, &line], [&seq, &hash.as_slice(), &time]);
-    tokio::try_join!(
-        biased;
-        client.execute(line_sql, &line_params),
-        client.execute(head_sql, &head_params),
-    )?;
-    match entry {
-        Entry::Release(release) => add(client, seq, release).await,
-        Entry::Cancel { .. } | Entry::Reset { .. } => Ok(()),
-    }
+    let line_and_head = async {
+        tokio::try_join!(
+            biased;
+            client.execute(line_sql, &line_params),
+            client.execute(head_sql, &head_params),
+        )
+    };
+    let Entry::Release(release) = entry else {
+        line_and_head.await?;
+        return Ok(());
+    };
+    let part = part(client, &release.consumer, &release.family);
+    let (_, part) = tokio::try_join!(biased; line_and_head, part)?;
+    add(client, part, seq, release).await
 }
 
-async fn add(client: &Session, seq: i64, release: &Release) -> Answer<()> {
-    let part = part(client, &release.consumer, &release.family).await?;
+async fn add(client: &Session, part: i32, seq: i64, release: &Release) -> Answer<()> {
     let at = signed(release.at);
     let sums = "INSERT INTO lazaret.sums (part, time, seq, before, own) \
         SELECT $1, $2, $3, coalesce((SELECT array[before[1] + own[1], before[2] + own[2], \
@@ -60,8 +64,9 @@ async fn add(client: &Session, seq: i64, release: &Release) -> Answer<()> {
         client.execute(payload, &payload_params),
         client.execute(scope, &scope_params),
         client.execute(open, &open_params),
+        add_cells(client, part, seq, release),
     )?;
-    add_cells(client, part, seq, release).await
+    Ok(())
 }
 
 async fn add_cells(client: &Session, part: i32, seq: i64, release: &Release) -> Answer<()> {

@@ -35,6 +35,20 @@ pub(super) async fn state(client: &Session, lock: bool) -> Answer<State> {
     })
 }
 
+/// A family of one consumer, by its name: each statement looks up its number itself, so that all of
+/// them are asked in one round trip. It is not kept, since a reset gives another one.
+type Part<'p> = (&'p str, &'p str);
+
+macro_rules! of_part {
+    ($($sql:literal),+) => {
+        concat!(
+            "WITH one AS MATERIALIZED (SELECT part FROM lazaret.part WHERE \
+             consumer = $1 AND family = $2) ",
+            $($sql),+
+        )
+    };
+}
+
 pub(super) async fn history(
     client: &Session,
     consumer: &str,
@@ -42,11 +56,7 @@ pub(super) async fn history(
     facts: &ReleaseFacts,
     now: u64,
 ) -> Answer<History> {
-    let part = "SELECT part FROM lazaret.part WHERE consumer = $1 AND family = $2";
-    let Some(part) = client.query_opt(part, &[&consumer, &rule.family]).await? else {
-        return Ok(History::default());
-    };
-    let part: i32 = part.try_get(0)?;
+    let part = (consumer, rule.family.as_str());
     let after = now.saturating_sub(rule.horizon);
     let (spent, lost, seen, repeated, denied) = tokio::try_join!(
         spent(client, part, now.saturating_sub(rule.window)),
@@ -76,13 +86,17 @@ pub(super) async fn history(
 }
 
 /// What was spent later than a time.
-async fn spent(client: &Session, part: i32, after: u64) -> Answer<[u64; 4]> {
-    let sql = "SELECT last.before[i] + last.own[i] - first.before[i] \
-        FROM (SELECT before, own FROM lazaret.sums WHERE part = $1 AND time > $2 \
+async fn spent(client: &Session, part: Part<'_>, after: u64) -> Answer<[u64; 4]> {
+    let sql = of_part!(
+        "SELECT last.before[i] + last.own[i] - first.before[i] \
+        FROM (SELECT before, own FROM lazaret.sums WHERE part = (TABLE one) AND time > $3 \
               ORDER BY time DESC, seq DESC LIMIT 1) AS last, \
-             (SELECT before FROM lazaret.sums WHERE part = $1 AND time > $2 \
-              ORDER BY time, seq LIMIT 1) AS first, generate_series(1, 4) AS i ORDER BY i";
-    let rows = client.query(sql, &[&part, &signed(after)]).await?;
+             (SELECT before FROM lazaret.sums WHERE part = (TABLE one) AND time > $3 \
+              ORDER BY time, seq LIMIT 1) AS first, generate_series(1, 4) AS i ORDER BY i"
+    );
+    let rows = client
+        .query(sql, &[&part.0, &part.1, &signed(after)])
+        .await?;
     let mut spent = [0; 4];
     for (spent, row) in spent.iter_mut().zip(rows) {
         *spent = number(&row, 0)?;
@@ -91,18 +105,32 @@ async fn spent(client: &Session, part: i32, after: u64) -> Answer<[u64; 4]> {
 }
 
 /// Denied attempts in their window; later ones, by a clock that went back since, are among them.
-async fn denied(client: &Session, part: i32, now: u64) -> Answer<u64> {
-    let sql = "SELECT coalesce(sum(count), 0)::bigint FROM lazaret.denied \
-        WHERE part = $1 AND time > $2";
+async fn denied(client: &Session, part: Part<'_>, now: u64) -> Answer<u64> {
+    let sql = of_part!(
+        "SELECT coalesce(sum(count), 0)::bigint FROM lazaret.denied \
+        WHERE part = (TABLE one) AND time > $3"
+    );
     let after = signed(now.saturating_sub(DENIED_WINDOW));
-    number(&client.query_one(sql, &[&part, &after]).await?, 0)
+    number(
+        &client.query_one(sql, &[&part.0, &part.1, &after]).await?,
+        0,
+    )
 }
 
-async fn repeated(client: &Session, part: i32, after: u64, facts: &ReleaseFacts) -> Answer<bool> {
-    let sql = "SELECT 1 FROM lazaret.payload WHERE part = $1 AND digest = $2 AND time > $3";
+async fn repeated(
+    client: &Session,
+    part: Part<'_>,
+    after: u64,
+    facts: &ReleaseFacts,
+) -> Answer<bool> {
+    let sql = of_part!(
+        "SELECT 1 FROM lazaret.payload WHERE part = (TABLE one) AND digest = $3 AND time > $4"
+    );
     let digest = facts.payload.as_slice();
     let after = signed(after);
-    let found = client.query_opt(sql, &[&part, &digest, &after]).await?;
+    let found = client
+        .query_opt(sql, &[&part.0, &part.1, &digest, &after])
+        .await?;
     Ok(found.is_some())
 }
 
@@ -110,20 +138,23 @@ async fn repeated(client: &Session, part: i32, after: u64, facts: &ReleaseFacts)
 /// and whether there are too many to look through, which are all that the server finds.
 async fn seen(
     client: &Session,
-    part: i32,
+    part: Part<'_>,
     after: u64,
     rule: &ReleaseRule,
     facts: &ReleaseFacts,
 ) -> Answer<(Vec<Seen>, bool)> {
-    let sql = "SELECT asked.i, cell.lo, cell.hi, cell.value, cell.stats, cell.time \
-        FROM unnest($2::bytea[], $3::bigint[], $4::bigint[]) \
+    let sql = of_part!(
+        "SELECT asked.i, cell.lo, cell.hi, cell.value, cell.stats, cell.time \
+        FROM unnest($3::bytea[], $4::bigint[], $5::bigint[]) \
              WITH ORDINALITY AS asked(key, lo, hi, i) \
-        JOIN lazaret.width ON width.part = $1 AND width.key = asked.key \
-        CROSS JOIN LATERAL (SELECT * FROM lazaret.cell WHERE cell.part = $1 \
+        CROSS JOIN LATERAL (SELECT width FROM lazaret.width WHERE part = (TABLE one) \
+             AND key = asked.key LIMIT 1) AS widest \
+        CROSS JOIN LATERAL (SELECT * FROM lazaret.cell WHERE cell.part = (TABLE one) \
              AND cell.key = asked.key AND cell.lo <= asked.hi \
-             AND cell.lo >= CASE WHEN asked.lo < -9223372036854775808 + width.width \
-                            THEN -9223372036854775808 ELSE asked.lo - width.width END) AS cell \
-        LIMIT $5";
+             AND cell.lo >= CASE WHEN asked.lo < -9223372036854775808 + widest.width \
+                            THEN -9223372036854775808 ELSE asked.lo - widest.width END \
+             ORDER BY cell.part, cell.key, cell.lo LIMIT $6) AS cell LIMIT $6"
+    );
     if facts.cells.is_empty() {
         return Ok((Vec::new(), false));
     }
@@ -131,7 +162,7 @@ async fn seen(
     let reach: Vec<_> = facts.cells.iter().map(|c| rule.reach(c)).collect();
     let (lo, hi): (Vec<i64>, Vec<i64>) = reach.iter().map(|r| (r.lo, r.hi)).unzip();
     let most = MAX_SEEN as i64 + 1;
-    let params: [&(dyn ToSql + Sync); 5] = [&part, &keys, &lo, &hi, &most];
+    let params: [&(dyn ToSql + Sync); 6] = [&part.0, &part.1, &keys, &lo, &hi, &most];
     let rows = client.query(sql, &params).await?;
     if rows.len() > MAX_SEEN {
         return Ok((Vec::new(), true));
@@ -160,20 +191,24 @@ async fn seen(
 
 async fn linked(
     client: &Session,
-    part: i32,
+    part: Part<'_>,
     after: u64,
     facts: &ReleaseFacts,
     history: &mut History,
 ) -> Answer<()> {
-    let sql = "SELECT line, bytes > $4 FROM \
+    let sql = of_part!(
+        "SELECT line, bytes > $5 FROM \
         (SELECT seq, line, sum(octet_length(line)) OVER (ORDER BY seq DESC) AS bytes FROM \
          (SELECT seq, line FROM lazaret.scope JOIN lazaret.line USING (seq) \
-          WHERE part = $1 AND scope = $2 ORDER BY seq DESC LIMIT $3) AS newest) AS summed \
-        WHERE bytes - octet_length(line) <= $4 ORDER BY seq DESC";
+          WHERE part = (TABLE one) AND scope = $3 ORDER BY seq DESC LIMIT $4) AS newest) AS summed \
+        WHERE bytes - octet_length(line) <= $5 ORDER BY seq DESC"
+    );
     let scope = facts.scope.as_slice();
     let most = MAX_LINKED as i64 + 1;
     let bytes = MAX_LINKED_BYTES as i64;
-    let rows = client.query(sql, &[&part, &scope, &most, &bytes]).await?;
+    let rows = client
+        .query(sql, &[&part.0, &part.1, &scope, &most, &bytes])
+        .await?;
     for row in rows {
         let (Entry::Release(release), ..) = Entry::read(row.try_get(0)?)? else {
             return Err(corrupt("an entry is no release"));
