@@ -29,6 +29,7 @@ test_packages=(
     iperf3:iperf3
     wrk:wrk
     tcpdump:tcpdump
+    faketime:faketime
     socat:socat
     python3:python3
     iputils-ping:ping

@@ -24,13 +24,14 @@
 //! hour, for each consumer and family, so that a limit holds over restarts and replicas.
 //!
 //! Time is what the caller says, but never less than the time of the entry before: a clock that
-//! jumps back opens no window anew.
+//! jumps back opens no window anew. One that jumps ahead is found by `clock`.
 //!
 //! # Order
 //!
 //! `handle` is what the gateway holds, `share` bounds what one family has under way, `engine` what both ledgers do alike, [`entry`] is a line
 //! and what it says.
 
+mod clock;
 pub mod embedded;
 mod engine;
 pub mod entry;
@@ -148,6 +149,17 @@ pub enum LedgerError {
     /// Releases of one family wait for each other.
     #[error("releases of this contract kept each other waiting for more than {0:?}")]
     Crowded(Duration),
+    /// The clock was set ahead, by which the ledger would forget.
+    #[error(
+        "the clock was set ahead by {0} seconds since the ledger was opened; set it right, or if it \
+         is right now, start the gateway again"
+    )]
+    ClockJumped(u64),
+    /// The clock is ahead of the server's, by which all replicas would forget.
+    #[error(
+        "the clock is {0} seconds ahead of the ledger's server; set right which of them is wrong"
+    )]
+    ClockAhead(u64),
     /// Too many wait for it.
     #[error("{0} requests wait for the ledger already")]
     Busy(usize),
@@ -186,6 +198,14 @@ pub trait Ledger: Send {
     /// # Errors
     /// The store cannot be used.
     fn begin(&mut self) -> Result<Box<dyn Transaction + '_>, LedgerError>;
+
+    /// What another clock says, if the store has one.
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    fn witness(&mut self) -> Result<Option<SystemTime>, LedgerError> {
+        Ok(None)
+    }
 
     /// Begins one that only reads, and that keeps no one else from working where it need not.
     ///
@@ -268,6 +288,7 @@ impl NotReserved {
             Self::Refused(found) => found
                 .first()
                 .map_or(Reason::LedgerUnavailable, |v| v.reason),
+            Self::Unavailable(LedgerError::ClockJumped(_)) => Reason::LedgerClock,
             Self::Unavailable(_) => Reason::LedgerUnavailable,
         }
     }

@@ -283,6 +283,58 @@ fn refused_answers_have_a_limit() {
     assert_eq!(gateway.metric("lazaret_exchanges_total", &labels), 3.0);
 }
 
+/// Needs libfaketime, which `scripts/setup.sh test` installs: nobody sets the machine's clock.
+#[test]
+fn a_clock_that_jumps_ahead_opens_no_window() {
+    let library = ["x86_64", "aarch64"]
+        .map(|cpu| format!("/usr/lib/{cpu}-linux-gnu/faketime/libfaketimeMT.so.1"))
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .expect("libfaketime is not installed; run scripts/setup.sh test");
+    let dir = tempfile::tempdir().unwrap();
+    let offset = dir.path().join("offset");
+    let set = |by: &str| {
+        // Never half of it.
+        let next = dir.path().join("next");
+        std::fs::write(&next, by).unwrap();
+        std::fs::rename(&next, &offset).unwrap();
+    };
+    set("+0d");
+    let collector = Recorder::no_content();
+    let gateway = launch(POLICY)
+        .prefix([
+            "env",
+            &format!("LD_PRELOAD={library}"),
+            &format!("FAKETIME_TIMESTAMP_FILE={}", offset.display()),
+            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        ])
+        .collector(collector.addr)
+        .start();
+    let ask = |n: u64| told(&post(&gateway, "/weekly", &weekly(json!(n), json!(50))));
+    assert_eq!(ask(120).0, 204);
+    assert_eq!(ask(121), (422, "sdc-differencing".into()));
+    // Past the horizon nothing would be against it.
+    set("+500d");
+    for n in [121, 120] {
+        assert_eq!(ask(n), (503, "ledger-clock".into()));
+    }
+    let last = gateway.wait_verdicts(4).pop().unwrap();
+    assert_eq!(last["reason"], "ledger-clock");
+    assert!(
+        last["ts"].as_str() > Some("2027"),
+        "the clock was set: {last}"
+    );
+    assert_eq!(gateway.metric("lazaret_ledger_failures_total", &[]), 2.0);
+    // Back in time it goes on, and has forgotten nothing.
+    set("+0d");
+    assert_eq!(ask(121), (422, "sdc-differencing".into()));
+    assert_eq!(ask(120).0, 204);
+    set("-500d");
+    assert_eq!(ask(121), (422, "sdc-differencing".into()));
+    assert_eq!(collector.wait_requests(2).len(), 2);
+}
+
 #[test]
 fn evidence_is_judged_and_stays() {
     let collector = Recorder::no_content();

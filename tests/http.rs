@@ -728,6 +728,10 @@ const ELSEWHERE: &[(Reason, &str)] = &[
         "ledger and policy: the tables of release",
     ),
     (
+        Reason::LedgerClock,
+        "disclosure.rs: a_clock_that_jumps_ahead_opens_no_window",
+    ),
+    (
         Reason::ResponseRefused,
         "netns.rs: callers_are_told_one_reason_for_whatever_the_app_answers",
     ),

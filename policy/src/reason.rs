@@ -207,6 +207,8 @@ reasons! {
         "The release is more than the ledger takes in, or has more earlier figures than it compares.";
     LedgerUnavailable = "ledger-unavailable", 503,
         "The ledger of releases could not be read or written, so nothing may be released.";
+    LedgerClock = "ledger-clock", 503,
+        "The clock was set ahead, by which the ledger would forget, so nothing may be released.";
 
     // The other side, and ourselves.
     ResponseRefused = "response-refused", 502,
@@ -232,7 +234,7 @@ impl Reason {
     /// gateway would not pass it on, and why by code only (RFC 9110 §15.6.3).
     pub const fn response_status(self) -> u16 {
         match self {
-            Reason::AuditUnavailable | Reason::LedgerUnavailable => 503,
+            Reason::AuditUnavailable | Reason::LedgerUnavailable | Reason::LedgerClock => 503,
             Reason::UpstreamTimeout => 504,
             Reason::Internal => 500,
             _ => 502,

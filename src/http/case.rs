@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use hyper::Response;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -186,13 +186,19 @@ impl Case {
         let (Some(ledger), Some(rule)) = (&shared.ledger, &claim.contract.release) else {
             return Err(refused(Reason::LedgerUnavailable, Vec::new()));
         };
-        let reservation = Reservation {
-            consumer: Arc::clone(&self.consumer),
-            rule: Arc::clone(rule),
-            facts: claim.facts.clone(),
-            now: SystemTime::now(),
+        let reserved = match ledger.now() {
+            Ok(now) => {
+                let reservation = Reservation {
+                    consumer: Arc::clone(&self.consumer),
+                    rule: Arc::clone(rule),
+                    facts: claim.facts.clone(),
+                    now,
+                };
+                ledger.reserve(reservation).await
+            }
+            Err(error) => Err(error.into()),
         };
-        let error = match ledger.reserve(reservation).await {
+        let error = match reserved {
             Ok(ticket) => return Ok(ticket),
             Err(error) => error,
         };
@@ -217,9 +223,14 @@ impl Case {
             &self.worker.shared.ledger,
             self.ticket.take(),
             self.releasing,
-        ) && let Err(error) = ledger.cancel(ticket, SystemTime::now()).await
-        {
-            tracing::warn!(%error, "a release that was refused stays in the ledger");
+        ) {
+            let cancelled = match ledger.now() {
+                Ok(now) => ledger.cancel(ticket, now).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = cancelled {
+                tracing::warn!(%error, "a release that was refused stays in the ledger");
+            }
         }
     }
 

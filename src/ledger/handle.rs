@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::clock::Clock;
 use super::share::Shares;
 use super::{Ledger, LedgerError, Location, NotReserved, Reservation, Ticket, engine, open};
 
@@ -35,6 +36,7 @@ pub struct LedgerHandle {
 struct Inner {
     queue: Option<mpsc::SyncSender<Job>>,
     healthy: Arc<AtomicBool>,
+    clock: Clock,
     shares: Shares,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,9 +63,14 @@ impl LedgerHandle {
         let (opened, wait) = mpsc::sync_channel(1);
         let healthy = Arc::new(AtomicBool::new(true));
         let health = Arc::clone(&healthy);
-        let work = move || match open(&location) {
-            Ok(mut ledger) => {
-                let _ = opened.send(Ok(()));
+        let start = move || {
+            let mut ledger = open(&location)?;
+            let clock = Clock::start(ledger.witness()?)?;
+            Ok((ledger, clock))
+        };
+        let work = move || match start() {
+            Ok((mut ledger, clock)) => {
+                let _ = opened.send(Ok(clock));
                 serve(&mut *ledger, &jobs, &health);
             }
             Err(error) => {
@@ -74,10 +81,11 @@ impl LedgerHandle {
             .name("ledger".into())
             .spawn(work)
             .map_err(|error| LedgerError::Store(error.to_string()))?;
-        wait.recv().unwrap_or(Err(LedgerError::Closed))?;
+        let clock = wait.recv().unwrap_or(Err(LedgerError::Closed))?;
         let inner = Inner {
             queue: Some(queue),
             healthy,
+            clock,
             shares: Shares::default(),
             thread: Some(thread),
         };
@@ -119,6 +127,14 @@ impl LedgerHandle {
             Ok(answer) => answer.unwrap_or(Err(LedgerError::Closed)),
             Err(_) => Err(LedgerError::Timeout(TIMEOUT)),
         }
+    }
+
+    /// The present, for what is asked of the ledger.
+    ///
+    /// # Errors
+    /// The clock jumped ahead: it cannot be told what is past.
+    pub fn now(&self) -> Result<SystemTime, LedgerError> {
+        self.inner.clock.now()
     }
 
     /// Whether the last request reached the store.

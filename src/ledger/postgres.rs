@@ -17,7 +17,7 @@ mod change;
 mod rows;
 mod session;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lazaret_policy::release::{History, ReleaseFacts, ReleaseRule};
 use tokio::runtime::{Builder, Runtime};
@@ -172,6 +172,11 @@ impl Postgres {
 impl Ledger for Postgres {
     fn begin(&mut self) -> Result<Box<dyn Transaction + '_>, LedgerError> {
         Ok(Box::new(self.transaction("BEGIN", true)?))
+    }
+
+    fn witness(&mut self) -> Result<Option<SystemTime>, LedgerError> {
+        let client = self.client.as_ref().ok_or(LedgerError::Closed)?;
+        within(&self.runtime, async { rows::clock(client).await.map(Some) })
     }
 
     fn begin_read(&mut self) -> Result<Box<dyn Transaction + '_>, LedgerError> {

@@ -47,4 +47,7 @@ const ENTRIES: &[Advice] = entries! {
     LedgerUnavailable:
         "The disk of the ledger is full, or its database does not answer.",
         "See to the ledger; the payload can be sent again as it is.";
+    LedgerClock:
+        "The clock of the node was set ahead by a year while the gateway ran.",
+        "Set the clock right; if it was wrong before and is right now, start the gateway again.";
 };

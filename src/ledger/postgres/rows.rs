@@ -1,5 +1,7 @@
 //! The statements that look up. What cannot be in a table is corrupt, not taken for something else.
 
+use std::time::{Duration, SystemTime};
+
 use lazaret_policy::release::{
     DENIED_WINDOW, History, Interval, MAX_SEEN, ReleaseFacts, ReleaseRule, Seen, Spent,
 };
@@ -223,6 +225,13 @@ async fn linked(
         history.linked.push(release.linked());
     }
     Ok(())
+}
+
+/// The server's clock.
+pub(super) async fn clock(client: &Session) -> Answer<SystemTime> {
+    let sql = "SELECT floor(extract(epoch FROM clock_timestamp()))::bigint";
+    let seconds = number(&client.query_one(sql, &[]).await?, 0)?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 pub(super) async fn lines(client: &Session, from: u64, most: usize) -> Answer<Vec<(u64, Vec<u8>)>> {
