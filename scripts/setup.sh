@@ -38,10 +38,16 @@ test_packages=(
     dnsmasq-base:dnsmasq
     procps:pgrep
     openssl:openssl
+    nginx-light:nginx
     postgresql:initdb
+    g++:c++
+    python3-requests:module=requests
+    nodejs:node
+    default-jdk-headless:javac
 )
 check_packages=(
     shellcheck:shellcheck
+    g++:c++
     python3:python3
     python3-venv:module=ensurepip
 )

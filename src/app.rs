@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use lazaret_policy::Diagnostics;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use crate::admin;
 use crate::audit::{
@@ -19,7 +20,7 @@ use crate::audit::{
 use crate::drain::{self, DrainTrigger};
 use crate::ledger::{LedgerError, LedgerHandle};
 use crate::metrics::Metrics;
-use crate::reload::{Reload, Reloader, Sources};
+use crate::reload::{InForce, Reload, Reloader, Sources};
 use crate::settings::{self, Settings};
 use crate::socket;
 use crate::worker::{self, ConnectionCount, Shared, Sockets};
@@ -66,6 +67,7 @@ pub fn run(settings: Settings) -> Result<(), AppError> {
         policy: settings.policy.clone(),
         site: settings.site.clone(),
         has_ledger: settings.ledger.is_some(),
+        authority: settings.authority.clone(),
     };
     let (reloader, policies, warnings) = Reloader::start(sources).map_err(AppError::Policy)?;
     for warning in warnings.iter() {
@@ -77,7 +79,7 @@ pub fn run(settings: Settings) -> Result<(), AppError> {
         None => None,
     };
     let metrics = Metrics::new();
-    metrics.policy(&policies.load());
+    note_policy(&metrics, &policies.load());
     let (trigger, drain) = drain::drain();
     let shared = Arc::new(Shared {
         connections: ConnectionCount::new(settings.limits.max_connections),
@@ -120,6 +122,8 @@ async fn supervise(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut poll = tokio::time::interval(shared.settings.policy_poll.max(MIN_POLL));
+    // Looks that are late must not be caught up with: nobody would get an answer at the admin port.
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tracing::info!(policy = %shared.policies.load().name, "ready");
     loop {
         tokio::select! {
@@ -173,11 +177,19 @@ fn reload(shared: &Shared, reloader: &mut Reloader, even_if_seen: bool) {
             shared.metrics.reload_restored();
             tracing::info!("the policy file is the policy in force again");
         }
+        Reload::Rekeyed(policy) => {
+            note_policy(&shared.metrics, &policy);
+            shared.metrics.reload(true);
+            tracing::info!("certificates and keys renewed");
+            if announce(shared, Kind::Policy).is_err() {
+                shared.metrics.audit_failure();
+            }
+        }
         Reload::Replaced(policy, warnings) => {
             for warning in warnings.iter() {
                 tracing::warn!("{warning}");
             }
-            shared.metrics.policy(&policy);
+            note_policy(&shared.metrics, &policy);
             shared.metrics.reload(true);
             tracing::info!(policy = %policy.name, digest = %policy.digest, "policy replaced");
             if announce(shared, Kind::Policy).is_err() {
@@ -189,6 +201,12 @@ fn reload(shared: &Shared, reloader: &mut Reloader, even_if_seen: bool) {
             tracing::error!("policy not replaced, the last good one stays in force:\n{errors}");
         }
     }
+}
+
+fn note_policy(metrics: &Metrics, policy: &InForce) {
+    metrics.policy(policy);
+    let ends = policy.tls.ends();
+    metrics.certificates(ends.iter().map(|(used_for, end)| (used_for.as_str(), *end)));
 }
 
 fn announce(shared: &Shared, kind: Kind) -> Result<(), AuditError> {

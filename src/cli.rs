@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 mod audit;
+mod ca;
 mod check;
 mod explain;
 mod generate;
@@ -58,6 +59,9 @@ enum Command {
     /// Work on the ledger of releases
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// What an app must trust where its TLS ends at the gateway
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// Show the gateway at work: a hospital, an app, a consumer, and what gets out
     Demo(crate::demo::DemoArgs),
     /// Print what is generated from the source: schema, completions, man page
@@ -86,6 +90,7 @@ impl Cli {
             Command::Explain(args) => explain::explain(&args),
             Command::Audit(command) => audit::run(command),
             Command::Ledger(command) => ledger::run(command),
+            Command::Ca(command) => ca::run(command),
             Command::Demo(args) => crate::demo::run(&args),
             Command::Generate(command) => generate::run(&command, Cli::command()),
         };

@@ -3,29 +3,43 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use lazaret_policy::{Action, Direction, Mode, Policy, Reason};
+use lazaret_policy::{Direction, Mode, Reason};
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 
-use crate::addr::{ClientAddr, OrigDst, UpstreamAddr};
-use crate::allow::{self, EgressClass};
-use crate::audit::{Kind, Record, Verdict};
-use crate::detect::{Detected, may_be_whole};
+use crate::addr::{ClientAddr, OrigDst};
+use crate::detect::may_be_whole;
 use crate::http;
+use crate::http::forward::Via;
 use crate::prefixed::Prefixed;
-use crate::sniff;
+use crate::sniff::{self, Sniffed};
 use crate::socket;
-use crate::tunnel::{self, Tunnel};
+use crate::tls::Session;
+use crate::tls::caller::Server;
+use crate::tls::pod::PodName;
+use crate::tunnel;
 use crate::worker::Worker;
+
+mod course;
+mod refused;
+mod secure;
+
+pub use course::{still_ends_tls, still_inspects, still_tunnels};
+pub use refused::{drop_refused, record_failure, record_refusal, refuse, reset};
+
+use course::{Course, course};
+use refused::give_up;
 
 /// How long a connection that no rule allows may take to say that it speaks HTTP, so that it can
 /// be told why.
 const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known of an inspected connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Conn {
     /// Who opened it.
     pub direction: Direction,
@@ -35,6 +49,8 @@ pub struct Conn {
     pub to: Option<OrigDst>,
     /// Whether it speaks HTTP/2.
     pub h2: bool,
+    /// Its TLS, if that ends here.
+    pub tls: Option<Rc<ClientTls>>,
     /// How often the policy had been replaced when it was judged.
     pub generation: u64,
     /// Whether refusals were only recorded when it was judged.
@@ -43,12 +59,49 @@ pub struct Conn {
     pub refused: bool,
 }
 
-/// What may be done with a connection.
+impl Conn {
+    /// How the other side is spoken to in plain text: with the client's version of HTTP, unless it
+    /// was agreed on in TLS, which says nothing of the other side.
+    pub fn plain(&self) -> Via {
+        Via::Plain {
+            h2: self.h2 && self.tls.is_none(),
+        }
+    }
+}
+
+/// The TLS of a client that ends here.
 #[derive(Debug)]
-enum Course {
-    Tunnel(Tunnel),
-    Http,
-    Refuse(Reason),
+pub struct ClientTls {
+    /// What was agreed on.
+    pub session: Arc<Session>,
+    /// Whom the client speaks to.
+    pub with: TlsWith,
+}
+
+/// Whom a client of ours speaks to in TLS.
+#[derive(Debug)]
+pub enum TlsWith {
+    /// The pod: to whom it believes it does.
+    Peer(PodName),
+    /// A caller: to the producer's certificate.
+    Server {
+        /// What it had to show.
+        server: Arc<Server>,
+        /// Until when what it showed counts, in seconds since 1970.
+        until: Option<i64>,
+    },
+}
+
+impl ClientTls {
+    /// Whether what a caller showed has ended, or can no longer be known not to be revoked.
+    pub fn is_over(&self) -> bool {
+        match self.with {
+            TlsWith::Server {
+                until: Some(until), ..
+            } => UnixTime::now().as_secs() > until.max(0).unsigned_abs(),
+            TlsWith::Server { until: None, .. } | TlsWith::Peer(_) => false,
+        }
+    }
 }
 
 /// Carries one connection, accepted by the listener `at` this address.
@@ -81,7 +134,10 @@ pub async fn run(
     } else {
         match original(&worker, &stream, at, direction) {
             Ok(to) => (client, Some(to)),
-            Err(reason) => return refuse(&worker, stream, client, direction, None, reason).await,
+            Err(reason) => {
+                drop_refused(&worker, stream, client, direction, reason).await;
+                return;
+            }
         }
     };
     let conn = Conn {
@@ -89,6 +145,7 @@ pub async fn run(
         client,
         to,
         h2: false,
+        tls: None,
         // Before the policy is read, so that a replacement in between is seen.
         generation: worker.recheck.generation(),
         observed: worker.policy().mode == Mode::Observe,
@@ -148,87 +205,6 @@ fn original(
     Ok(to)
 }
 
-async fn course(worker: &Worker, policy: &Policy, conn: &Conn) -> Course {
-    let Some(to) = conn.to else {
-        return Course::Http;
-    };
-    let opaque = |rule| {
-        Course::Tunnel(Tunnel {
-            rule,
-            upstream: upstream(worker, conn, to),
-            reason: None,
-        })
-    };
-    match conn.direction {
-        Direction::Egress => match allow::egress(policy, to.get()) {
-            EgressClass::Inspect => Course::Http,
-            EgressClass::Refuse(reason) => Course::Refuse(reason),
-            EgressClass::Opaque(rule) => opaque(rule.name.clone()),
-            EgressClass::NamedTunnels(rules) => {
-                for rule in rules {
-                    if is_named(worker, policy, &rule.to, to).await {
-                        return opaque(rule.name.clone());
-                    }
-                }
-                Course::Refuse(Reason::DestinationNotAllowed)
-            }
-        },
-        Direction::Ingress => {
-            match allow::ingress(policy, conn.client.get().ip(), to.get().port()) {
-                Err(reason) => Course::Refuse(reason),
-                Ok(rule) => match rule.action {
-                    Action::Inspect(_) => Course::Http,
-                    Action::Direct | Action::Tunnel => opaque(rule.name.clone()),
-                },
-            }
-        }
-    }
-}
-
-/// Whether the policy still lets this tunnel be.
-pub async fn still_tunnels(worker: &Worker, policy: &Policy, conn: &Conn, rule: &str) -> bool {
-    match course(worker, policy, conn).await {
-        Course::Tunnel(tunnel) => *tunnel.rule == *rule,
-        Course::Refuse(_) => policy.mode == Mode::Observe,
-        Course::Http => rule.is_empty() && policy.mode == Mode::Observe,
-    }
-}
-
-/// Whether the policy still lets this connection carry exchanges.
-pub async fn still_inspects(worker: &Worker, policy: &Policy, conn: &Conn) -> bool {
-    // What was begun unjudged must not go on when refusals are enforced.
-    if conn.observed && policy.mode == Mode::Enforce {
-        return false;
-    }
-    // One that never might has nothing to lose but its answer.
-    conn.refused || matches!(course(worker, policy, conn).await, Course::Http)
-}
-
-/// Whether the address is one that a name of the rule stands for.
-async fn is_named(
-    worker: &Worker,
-    policy: &Policy,
-    rule: &lazaret_policy::rule::Destination,
-    to: OrigDst,
-) -> bool {
-    for host in &rule.hosts {
-        let port = to.get().port();
-        let resolved = Box::pin(worker.resolver.name(&policy.dns, rule, host, port)).await;
-        if resolved.is_ok_and(|all| all.contains(&UpstreamAddr::new(to.get()))) {
-            return true;
-        }
-    }
-    false
-}
-
-fn upstream(worker: &Worker, conn: &Conn, to: OrigDst) -> UpstreamAddr {
-    match (conn.direction, worker.shared.settings.standalone.app) {
-        (Direction::Ingress, Some(app)) => UpstreamAddr::new(app.address),
-        (Direction::Ingress, None) => UpstreamAddr::new(to.get()),
-        (Direction::Egress, _) => worker.resolver.address(to.get()),
-    }
-}
-
 /// Finds out the protocol and serves HTTP. `refusal`: no rule allows the connection, and HTTP is
 /// only a way to say so.
 async fn inspect(
@@ -243,105 +219,37 @@ async fn inspect(
         None => worker.shared.settings.limits.detect_timeout,
     };
     let mut buffer = BytesMut::new();
-    let detected = tokio::select! {
-        detected = tokio::time::timeout(limit, sniff::first_bytes(&mut stream, &mut buffer)) => detected,
+    let sniffed = tokio::select! {
+        sniffed = tokio::time::timeout(limit, sniff::first_bytes(&mut stream, &mut buffer)) => sniffed,
         () = worker.recheck.drained() => return,
     };
     let prefix = buffer.freeze();
-    let reason = match detected {
-        Ok(Ok(Detected::Http1)) => None,
-        Ok(Ok(Detected::Http2)) => {
-            conn.h2 = true;
-            None
-        }
-        // A client that says nothing and goes has been refused nothing.
-        Ok(Err(_)) if prefix.is_empty() && refusal.is_none() => return,
-        Ok(Ok(Detected::Tls)) => Some(Reason::ProtocolTls),
-        Ok(Ok(Detected::Unknown | Detected::NeedMore) | Err(_)) => Some(Reason::ProtocolUnknown),
-        Err(_) => Some(Reason::ProtocolTimeout),
-    };
-    match reason {
-        None => {
-            if conn.h2 || !may_be_whole(&prefix) {
+    let reason = match sniffed {
+        Ok(Ok(Sniffed::Http { h2 })) if refusal.is_some() || may_be_plain(&worker, &conn) => {
+            conn.h2 = h2;
+            if h2 || !may_be_whole(&prefix) {
                 socket::acknowledge(&stream);
             }
             let stream = Prefixed::new(prefix, stream);
-            Box::pin(http::serve::serve(worker, stream, conn)).await;
+            return Box::pin(http::serve::serve(worker, stream, conn)).await;
         }
-        Some(reason) => give_up(worker, stream, conn, prefix, refusal.unwrap_or(reason)).await,
-    }
+        Ok(Ok(Sniffed::Http { .. })) => Reason::TlsRequired,
+        Ok(Ok(Sniffed::Tls(hello))) if refusal.is_none() => {
+            socket::acknowledge(&stream);
+            let stream = Prefixed::new(prefix, stream);
+            return Box::pin(secure::carry(worker, stream, conn, hello)).await;
+        }
+        // A client that says nothing and goes has been refused nothing.
+        Ok(Err(_)) if prefix.is_empty() && refusal.is_none() => return,
+        Ok(Ok(Sniffed::Tls(_))) => Reason::ProtocolTls,
+        Ok(Ok(Sniffed::NoHello)) => Reason::TlsClientHello,
+        Ok(Ok(Sniffed::Unknown) | Err(_)) => Reason::ProtocolUnknown,
+        Err(_) => Reason::ProtocolTimeout,
+    };
+    give_up(worker, stream, conn, prefix, refusal.unwrap_or(reason)).await;
 }
 
-/// Refuses a connection that cannot be told why, or lets it pass when the policy only observes.
-async fn give_up(worker: Rc<Worker>, stream: TcpStream, conn: Conn, prefix: Bytes, reason: Reason) {
-    let observe = worker.policy().mode == Mode::Observe;
-    if let (true, Some(to)) = (observe, conn.to) {
-        let tunnel = Tunnel {
-            rule: "".into(),
-            upstream: upstream(&worker, &conn, to),
-            reason: Some(reason),
-        };
-        let stream = Prefixed::new(prefix, stream);
-        return Box::pin(tunnel::run(&worker, stream, conn, tunnel)).await;
-    }
-    refuse(
-        &worker,
-        stream,
-        conn.client,
-        conn.direction,
-        conn.to,
-        reason,
-    )
-    .await;
-}
-
-/// Ends a connection and records why.
-pub async fn refuse(
-    worker: &Worker,
-    stream: TcpStream,
-    client: ClientAddr,
-    direction: Direction,
-    to: Option<OrigDst>,
-    reason: Reason,
-) {
-    reset(&stream);
-    drop(stream);
-    Box::pin(record_refusal(worker, client, direction, to, reason)).await;
-}
-
-/// Makes the end of a connection a reset, not an orderly one: its peer must not take what has come
-/// so far for all there is.
-pub fn reset(stream: &TcpStream) {
-    if let Err(error) = socket::reset_on_close(stream) {
-        tracing::debug!(%error, "cannot set linger");
-    }
-}
-
-/// Records a connection that was refused without an exchange.
-pub async fn record_refusal(
-    worker: &Worker,
-    client: ClientAddr,
-    direction: Direction,
-    to: Option<OrigDst>,
-    reason: Reason,
-) {
-    let mut record = Record::new(Kind::Connection);
-    record.direction = Some(direction);
-    record.verdict = Some(Verdict::Refused);
-    record.enforced = Some(true);
-    record.reason = Some(reason);
-    record.client = Some(client.get());
-    record.destination = to.map(OrigDst::get);
-    record.policy = Some(worker.policy().digest.clone());
-    worker
-        .shared
-        .metrics
-        .connection(direction, "", "", Verdict::Refused, Some(reason));
-    tracing::info!(
-        %client,
-        direction = direction.as_str(), reason = reason.code(), "connection refused"
-    );
-    if worker.shared.audit.append(&record).await.is_err() {
-        worker.shared.metrics.audit_failure();
-    }
+/// Whether HTTP may be spoken without TLS. From the pod, each request says what rule it is for.
+fn may_be_plain(worker: &Worker, conn: &Conn) -> bool {
+    still_ends_tls(&worker.policy(), conn)
 }

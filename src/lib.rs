@@ -17,6 +17,7 @@ pub mod detect;
 pub mod prefixed;
 pub mod resolve;
 pub mod sniff;
+pub mod tls;
 pub mod tunnel;
 
 pub mod http;

@@ -78,15 +78,8 @@ fn start(
     tokio::task::spawn_local(async move {
         let _tracked = tracked;
         let Some(_slot) = slot else {
-            connection::refuse(
-                &worker,
-                stream,
-                client,
-                direction,
-                None,
-                Reason::ConnectionLimit,
-            )
-            .await;
+            let reason = Reason::ConnectionLimit;
+            connection::drop_refused(&worker, stream, client, direction, reason).await;
             return;
         };
         let _open = connections.open();

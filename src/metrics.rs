@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::audit::Verdict;
+use crate::tls::{Leg, Session};
 
 /// Upper bounds of the exchange durations, in seconds: from a judgement alone to a slow peer.
 const DURATION_BUCKETS: &[f64] = &[
@@ -35,6 +36,8 @@ pub struct Metrics {
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_time: IntGauge,
+    tls_handshakes: IntCounterVec,
+    tls_not_after: IntGaugeVec,
 }
 
 /// What an exchange came to, for [`Metrics::exchange`].
@@ -150,6 +153,18 @@ impl Metrics {
                 "lazaret_policy_last_reload_success_timestamp_seconds",
                 "When the policy in force was loaded, in seconds since 1970.",
             )),
+            tls_handshakes: counters(
+                "lazaret_tls_handshakes_total",
+                "TLS handshakes by leg; `result` is `ok` or the reason of the failure.",
+                &["leg", "version", "cipher", "result"],
+            ),
+            tls_not_after: known(IntGaugeVec::new(
+                Opts::new(
+                    "lazaret_tls_certificate_not_after_timestamp_seconds",
+                    "When a certificate that the gateway shows ends, in seconds since 1970.",
+                ),
+                &["use"],
+            )),
             registry,
         };
         metrics.register();
@@ -218,6 +233,27 @@ impl Metrics {
         self.accept_errors
             .with_label_values(&[direction.as_str()])
             .inc();
+    }
+
+    /// Counts a TLS handshake.
+    pub fn handshake(&self, leg: Leg, result: Result<&Session, Reason>) {
+        let (version, cipher, result) = match result {
+            Ok(session) => (session.version, session.cipher, "ok"),
+            Err(reason) => ("", "", reason.code()),
+        };
+        self.tls_handshakes
+            .with_label_values(&[leg.as_str(), version, cipher, result])
+            .inc();
+    }
+
+    /// Notes when the certificates in use end, in seconds since 1970.
+    pub fn certificates<'u>(&self, ends: impl Iterator<Item = (&'u str, i64)>) {
+        self.tls_not_after.reset();
+        for (used_for, not_after) in ends {
+            self.tls_not_after
+                .with_label_values(&[used_for])
+                .set(not_after);
+        }
     }
 
     /// Counts an audit record that could not be written.
@@ -303,6 +339,8 @@ impl Metrics {
             Box::new(self.reloads.clone()),
             Box::new(self.reload_success.clone()),
             Box::new(self.reload_time.clone()),
+            Box::new(self.tls_handshakes.clone()),
+            Box::new(self.tls_not_after.clone()),
         ];
         for collector in all {
             known(self.registry.register(collector));

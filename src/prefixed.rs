@@ -33,6 +33,11 @@ impl<I> Prefixed<I> {
         &self.inner
     }
 
+    /// What has been read already, and the connection.
+    pub fn into_parts(self) -> (Bytes, I) {
+        (self.prefix, self.inner)
+    }
+
     /// How many bytes have been read so far; shared with the connection.
     pub fn read_counter(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.read)

@@ -4,6 +4,7 @@
 //! nothing. The files are read again and compared by digest instead of being watched, since a
 //! ConfigMap is swapped by symlink, and a missed event would keep a revoked policy in force.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,10 +12,21 @@ use arc_swap::{ArcSwap, Cache};
 use lazaret_policy::{Bundle, Diagnostic, Diagnostics, Policy, Severity};
 use tokio::sync::watch;
 
+use crate::settings::AuthorityArgs;
+use crate::tls::Contexts;
+
+/// The policy in force, and the TLS that it asks for: one is never there without the other.
+#[derive(Debug)]
+pub struct InForce {
+    policy: Arc<Policy>,
+    /// The keys, roots and sessions.
+    pub tls: Contexts,
+}
+
 /// The policy in force. Every request is judged by the snapshot of its moment.
 #[derive(Clone, Debug)]
 pub struct PolicyCell {
-    current: Arc<ArcSwap<Policy>>,
+    current: Arc<ArcSwap<InForce>>,
     changes: watch::Receiver<u64>,
 }
 
@@ -27,16 +39,20 @@ pub struct Sources {
     pub site: Option<PathBuf>,
     /// Whether releases can be remembered.
     pub has_ledger: bool,
+    /// The authority for the pod.
+    pub authority: AuthorityArgs,
 }
 
 /// Replaces the policy in a [`PolicyCell`].
 #[derive(Debug)]
 pub struct Reloader {
     sources: Sources,
-    cell: Arc<ArcSwap<Policy>>,
+    cell: Arc<ArcSwap<InForce>>,
     generation: watch::Sender<u64>,
     /// Digest of the files as last looked at, good or bad: a bad one is reported once.
     seen: String,
+    /// New keys were found bad and reported.
+    bad_keys: bool,
 }
 
 /// What a look at the files came to.
@@ -46,20 +62,30 @@ pub enum Reload {
     Unchanged,
     /// After something else, the files are again the policy in force.
     Restored,
+    /// The policy is the same, and its certificates and keys are new.
+    Rekeyed(Arc<InForce>),
     /// The new policy is in force.
-    Replaced(Arc<Policy>, Diagnostics),
+    Replaced(Arc<InForce>, Diagnostics),
     /// The new files are not a policy; the last good one stays in force.
     Kept(Diagnostics),
 }
 
+impl Deref for InForce {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.policy
+    }
+}
+
 impl PolicyCell {
     /// The policy in force.
-    pub fn load(&self) -> Arc<Policy> {
+    pub fn load(&self) -> Arc<InForce> {
         self.current.load_full()
     }
 
     /// For a thread of its own: loads without touching what other threads write.
-    pub fn cache(&self) -> Cache<Arc<ArcSwap<Policy>>, Arc<Policy>> {
+    pub fn cache(&self) -> Cache<Arc<ArcSwap<InForce>>, Arc<InForce>> {
         Cache::new(Arc::clone(&self.current))
     }
 
@@ -79,6 +105,29 @@ impl PolicyCell {
 impl Sources {
     fn read(&self) -> Bundle {
         Bundle::read_with_site(&self.policy, self.site.as_deref())
+    }
+
+    fn tls(&self, policy: &Policy, before: Option<&Contexts>) -> Result<Contexts, Diagnostics> {
+        Contexts::build(policy, &self.authority, before).map_err(|errors| {
+            let mut all = Diagnostics::default();
+            for message in errors {
+                all.push(Diagnostic {
+                    severity: Severity::Error,
+                    file: self.policy.clone(),
+                    line: 0,
+                    column: 0,
+                    pointer: String::new(),
+                    code: None,
+                    message,
+                    help: None,
+                });
+            }
+            all
+        })
+    }
+
+    fn is_mended(&self, current: &InForce) -> bool {
+        self.tls(&current.policy, Some(&current.tls)).is_ok()
     }
 
     fn compile(&self, bundle: &Bundle) -> Result<(Policy, Diagnostics), Diagnostics> {
@@ -117,7 +166,11 @@ impl Reloader {
     pub fn start(sources: Sources) -> Result<(Self, PolicyCell, Diagnostics), Diagnostics> {
         let bundle = sources.read();
         let (policy, warnings) = sources.compile(&bundle)?;
-        let cell = Arc::new(ArcSwap::from_pointee(policy));
+        let tls = sources.tls(&policy, None)?;
+        let cell = Arc::new(ArcSwap::from_pointee(InForce {
+            policy: Arc::new(policy),
+            tls,
+        }));
         let (generation, changes) = watch::channel(0);
         let policies = PolicyCell {
             current: Arc::clone(&cell),
@@ -128,6 +181,7 @@ impl Reloader {
             cell,
             generation,
             seen: bundle.digest(),
+            bad_keys: false,
         };
         Ok((reloader, policies, warnings))
     }
@@ -138,19 +192,65 @@ impl Reloader {
         let bundle = self.sources.read();
         let digest = bundle.digest();
         if digest == self.seen && !even_if_seen {
-            return Reload::Unchanged;
+            return self.rekey(false);
         }
         self.seen = digest;
         match self.sources.compile(&bundle) {
-            Ok((policy, _)) if policy.digest == self.cell.load().digest => Reload::Restored,
+            Ok((policy, _)) if policy.digest == self.cell.load().digest => {
+                match self.rekey(even_if_seen) {
+                    Reload::Unchanged => Reload::Restored,
+                    other => other,
+                }
+            }
             Ok((policy, warnings)) => {
-                let policy = Arc::new(policy);
-                self.cell.store(Arc::clone(&policy));
-                self.generation.send_modify(|n| *n += 1);
+                let tls = match self.sources.tls(&policy, Some(&self.cell.load().tls)) {
+                    Ok(tls) => tls,
+                    Err(errors) => return Reload::Kept(errors),
+                };
+                let policy = Arc::new(InForce {
+                    policy: Arc::new(policy),
+                    tls,
+                });
+                self.put(&policy);
                 Reload::Replaced(policy, warnings)
             }
             Err(errors) => Reload::Kept(errors),
         }
+    }
+
+    /// Reads keys and certificates again if their files have changed.
+    fn rekey(&mut self, even_if_seen: bool) -> Reload {
+        let current = self.cell.load_full();
+        if !current.tls.is_stale() {
+            // Bad ones that are gone again.
+            let mended = std::mem::take(&mut self.bad_keys);
+            return if mended {
+                Reload::Restored
+            } else {
+                Reload::Unchanged
+            };
+        }
+        if self.bad_keys && !even_if_seen && !self.sources.is_mended(&current) {
+            return Reload::Unchanged;
+        }
+        match self.sources.tls(&current.policy, Some(&current.tls)) {
+            Ok(tls) => {
+                self.bad_keys = false;
+                let policy = Arc::clone(&current.policy);
+                let renewed = Arc::new(InForce { policy, tls });
+                self.put(&renewed);
+                Reload::Rekeyed(renewed)
+            }
+            Err(errors) => {
+                self.bad_keys = true;
+                Reload::Kept(errors)
+            }
+        }
+    }
+
+    fn put(&self, policy: &Arc<InForce>) {
+        self.cell.store(Arc::clone(policy));
+        self.generation.send_modify(|n| *n += 1);
     }
 }
 
@@ -166,6 +266,7 @@ mod tests {
             policy: path.into(),
             site: None,
             has_ledger: false,
+            authority: AuthorityArgs::default(),
         }
     }
 

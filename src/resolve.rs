@@ -68,6 +68,25 @@ impl Resolver {
         Ok(allowed.into_iter().map(upstream).collect())
     }
 
+    /// Whether the policy still lets a name lead to where it once led. What the policy's resolvers
+    /// answer by now ends nothing.
+    pub fn still_leads(
+        &self,
+        dns: &Dns,
+        to: &Destination,
+        host: &Host,
+        port: u16,
+        upstream: UpstreamAddr,
+    ) -> bool {
+        if let Some(address) = self.mapped(host.as_str(), port) {
+            return address == upstream;
+        }
+        let pinned = dns.hosts.get(host);
+        let ip = upstream.get().ip();
+        let is_it = |all: &Vec<IpAddr>| all.iter().any(|pin| pin.to_canonical() == ip);
+        pinned.is_none_or(is_it) && !allow::dialable(to, pinned.is_some(), &[ip]).is_empty()
+    }
+
     /// Where to dial an allowed address: itself, unless standalone mode maps it.
     pub fn address(&self, to: SocketAddr) -> UpstreamAddr {
         if self.map.is_empty() {
@@ -138,5 +157,39 @@ impl Resolver {
         };
         *current = Some((dns.clone(), Rc::clone(&resolver)));
         Some(resolver)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_no_longer_to_what_a_new_policy_does_not_allow() {
+        let host: Host = "svc.hospital.example".parse().unwrap();
+        let there = UpstreamAddr::new("203.0.113.20:443".parse().unwrap());
+        // What is pinned, the networks of the rule.
+        for (pins, nets, expected) in [
+            (&[][..], &[][..], true),
+            (&["203.0.113.20"], &[], true),
+            (&["203.0.113.21", "::ffff:203.0.113.20"], &[], true),
+            (&["203.0.113.21"], &[], false),
+            (&[], &["203.0.113.0/24"], true),
+            (&[], &["203.0.113.21/32"], false),
+            (&["203.0.113.20"], &["203.0.113.21/32"], false),
+        ] {
+            let mut dns = Dns::default();
+            if !pins.is_empty() {
+                let pins = pins.iter().map(|pin| pin.parse().unwrap()).collect();
+                dns.hosts.insert(host.clone(), pins);
+            }
+            let to = Destination {
+                cidrs: nets.iter().map(|net| net.parse().unwrap()).collect(),
+                hosts: vec![host.clone()],
+                ports: vec![443],
+            };
+            let leads = Resolver::default().still_leads(&dns, &to, &host, 443, there);
+            assert_eq!(leads, expected, "{pins:?} {nets:?}");
+        }
     }
 }

@@ -63,6 +63,10 @@ pub struct Settings {
     )]
     pub ledger: Option<Location>,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub authority: AuthorityArgs,
+
     /// How often the policy files are looked at for changes
     #[arg(long, env = "LAZARET_POLICY_POLL", value_name = "TIME", default_value = "500ms",
           value_parser = parse_duration)]
@@ -125,6 +129,34 @@ pub struct Standalone {
         requires = "standalone"
     )]
     pub map: Vec<Mapping>,
+}
+
+/// The authority whose certificates the pod is shown where its TLS ends at the gateway.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TLS of the pod")]
+pub struct AuthorityArgs {
+    /// The certificate of an authority that the operator gives (PEM). Left out: the gateway makes
+    /// one at start and keeps its key in memory
+    #[arg(
+        long,
+        env = "LAZARET_CA_CERT",
+        value_name = "FILE",
+        requires = "ca_key"
+    )]
+    pub ca_cert: Option<PathBuf>,
+
+    /// The key of that authority (PEM)
+    #[arg(
+        long,
+        env = "LAZARET_CA_KEY",
+        value_name = "FILE",
+        requires = "ca_cert"
+    )]
+    pub ca_key: Option<PathBuf>,
+
+    /// Where to write the certificate of the authority (PEM), for the app to trust
+    #[arg(long, env = "LAZARET_CA_PUBLISH", value_name = "FILE")]
+    pub ca_publish: Option<PathBuf>,
 }
 
 /// Bounds in number, size and time.

@@ -11,22 +11,46 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::detect::{Detected, classify};
+use crate::tls::hello::{self, ClientHello};
 
 /// What is read at once, in bytes: most requests.
 const PIECE: usize = 2048;
+
+/// What a connection began with.
+#[derive(Debug)]
+pub enum Sniffed {
+    /// A request.
+    Http {
+        /// Of HTTP/2.
+        h2: bool,
+    },
+    /// TLS.
+    Tls(ClientHello),
+    /// What should be TLS, and is not.
+    NoHello,
+    /// Something else.
+    Unknown,
+}
 
 /// Reads until it is certain which protocol this is, or can be none.
 ///
 /// # Errors
 /// What the kernel says; [`io::ErrorKind::UnexpectedEof`] when the client says no more.
-pub async fn first_bytes(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<Detected> {
+pub async fn first_bytes(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<Sniffed> {
     loop {
         if poll_fn(|cx| poll_some(stream, buffer, cx)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         match classify(buffer) {
             Detected::NeedMore => {}
-            certain => return Ok(certain),
+            Detected::Http1 => return Ok(Sniffed::Http { h2: false }),
+            Detected::Http2 => return Ok(Sniffed::Http { h2: true }),
+            Detected::Unknown => return Ok(Sniffed::Unknown),
+            Detected::Tls => match hello::parse(buffer) {
+                Ok(None) => {}
+                Ok(Some(hello)) => return Ok(Sniffed::Tls(hello)),
+                Err(_) => return Ok(Sniffed::NoHello),
+            },
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use lazaret_policy::{Direction, Reason};
+use lazaret_policy::{Direction, Host, Reason};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 
@@ -28,8 +28,10 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub struct Tunnel {
     /// The rule that allows it; empty when there is none and the policy only observes.
     pub rule: Arc<str>,
-    /// Where it leads.
-    pub upstream: UpstreamAddr,
+    /// The name that the client asked for, if that is what allows it.
+    pub host: Option<Host>,
+    /// Where it leads: addresses that are tried in turn, at least one.
+    pub upstream: Vec<UpstreamAddr>,
     /// Why it would have been refused, had the policy been enforced.
     pub reason: Option<Reason>,
 }
@@ -50,18 +52,18 @@ pub async fn run(worker: &Rc<Worker>, client: Prefixed<TcpStream>, conn: Conn, t
     socket::acknowledge(client.get_ref());
     let started = Instant::now();
     let limits = &worker.shared.settings.limits;
-    let connecting = tokio::time::timeout(limits.connect_timeout, socket::connect(tunnel.upstream));
-    let upstream = match connecting.await {
-        Ok(Ok(upstream)) => upstream,
-        Ok(Err(_)) => return failed(worker, &client, conn, Reason::UpstreamUnreachable).await,
-        Err(_) => return failed(worker, &client, conn, Reason::UpstreamTimeout).await,
+    let connecting = tokio::time::timeout(limits.connect_timeout, connect(&tunnel.upstream));
+    let (to, upstream) = match connecting.await {
+        Ok(Some(connected)) => connected,
+        Ok(None) => return failed(worker, &client, &conn, Reason::UpstreamUnreachable).await,
+        Err(_) => return failed(worker, &client, &conn, Reason::UpstreamTimeout).await,
     };
     let verdict = if tunnel.reason.is_some() {
         Verdict::Refused
     } else {
         Verdict::Allowed
     };
-    let mut record = record(worker, &conn, &tunnel, Kind::Connection);
+    let mut record = record(worker, &conn, &tunnel, to, Kind::Connection);
     record.verdict = Some(verdict);
     record.enforced = Some(tunnel.reason.is_none());
     record.reason = tunnel.reason;
@@ -87,14 +89,14 @@ pub async fn run(worker: &Rc<Worker>, client: Prefixed<TcpStream>, conn: Conn, t
     );
     let mut ended = Ended {
         worker: Rc::clone(worker),
-        record: self::record(worker, &conn, &tunnel, Kind::TunnelEnd),
+        record: self::record(worker, &conn, &tunnel, to, Kind::TunnelEnd),
         rule: tunnel.rule.clone(),
         direction: conn.direction,
         started,
         sent: Rc::default(),
         received: Rc::default(),
     };
-    if let End::Cut(reason) = carry(worker, client, upstream, &conn, &tunnel, &ended).await {
+    if let End::Cut(reason) = carry(worker, client, (to, upstream), &conn, &tunnel, &ended).await {
         ended.record.reason = Some(reason);
     }
 }
@@ -102,7 +104,7 @@ pub async fn run(worker: &Rc<Worker>, client: Prefixed<TcpStream>, conn: Conn, t
 async fn carry(
     worker: &Rc<Worker>,
     client: Prefixed<TcpStream>,
-    upstream: TcpStream,
+    (to, upstream): (UpstreamAddr, TcpStream),
     conn: &Conn,
     tunnel: &Tunnel,
     ended: &Ended,
@@ -119,7 +121,7 @@ async fn carry(
     let idle = worker.shared.settings.limits.tunnel_idle;
     let end = tokio::select! {
         copied = copy => copied.map_or(End::Failed, |_| End::Closed),
-        () = revoked(worker, conn, &tunnel.rule) => End::Cut(Reason::PolicyChanged),
+        () = revoked(worker, conn, tunnel, to) => End::Cut(Reason::PolicyChanged),
         () = idle_for(&activity, idle) => End::Cut(Reason::BodyTimeout),
         () = drained(worker) => End::Cut(Reason::Draining),
     };
@@ -131,11 +133,13 @@ async fn carry(
 }
 
 /// Ends when a new policy no longer allows the tunnel.
-async fn revoked(worker: &Worker, conn: &Conn, rule: &str) {
+async fn revoked(worker: &Worker, conn: &Conn, tunnel: &Tunnel, to: UpstreamAddr) {
     let mut changes = worker.shared.policies.changes();
     loop {
         // Judged at once, too: the policy may have changed since the connection was let in.
-        if !connection::still_tunnels(worker, &worker.policy(), conn, rule).await {
+        let (rule, host) = (&tunnel.rule, tunnel.host.as_ref());
+        let policy = worker.policy();
+        if !connection::still_tunnels(worker, &policy, conn, rule, host, to).await {
             return;
         }
         if changes.changed().await.is_err() {
@@ -162,18 +166,28 @@ async fn drained(worker: &Worker) {
     tokio::time::sleep(limit.mul_f32(0.9)).await;
 }
 
-async fn failed(worker: &Worker, client: &Prefixed<TcpStream>, conn: Conn, reason: Reason) {
-    connection::reset(client.get_ref());
-    connection::record_refusal(worker, conn.client, conn.direction, conn.to, reason).await;
+async fn connect(to: &[UpstreamAddr]) -> Option<(UpstreamAddr, TcpStream)> {
+    for to in to {
+        match socket::connect(*to).await {
+            Ok(stream) => return Some((*to, stream)),
+            Err(error) => tracing::debug!(%to, %error, "cannot connect"),
+        }
+    }
+    None
 }
 
-fn record(worker: &Worker, conn: &Conn, tunnel: &Tunnel, kind: Kind) -> Record {
+async fn failed(worker: &Worker, client: &Prefixed<TcpStream>, conn: &Conn, reason: Reason) {
+    connection::reset(client.get_ref());
+    connection::record_refusal(worker, conn, reason).await;
+}
+
+fn record(worker: &Worker, conn: &Conn, tunnel: &Tunnel, to: UpstreamAddr, kind: Kind) -> Record {
     let mut record = Record::new(kind);
     record.direction = Some(conn.direction);
     record.rule = Some((&tunnel.rule).into());
     record.client = Some(conn.client.get());
     record.destination = conn.to.map(OrigDst::get);
-    record.upstream = Some(tunnel.upstream.get());
+    record.upstream = Some(to.get());
     record.policy = Some(worker.policy().digest.clone());
     record
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
-use lazaret_policy::Policy;
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::audit::{Appender, AuditLog};
@@ -19,7 +18,7 @@ use crate::ledger::LedgerHandle;
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::recheck::{self, Recheck};
-use crate::reload::PolicyCell;
+use crate::reload::{InForce, PolicyCell};
 use crate::resolve::Resolver;
 use crate::settings::Settings;
 
@@ -60,7 +59,7 @@ pub struct Worker {
     policy: RefCell<PolicyCache>,
 }
 
-type PolicyCache = Cache<Arc<ArcSwap<Policy>>, Arc<Policy>>;
+type PolicyCache = Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>;
 
 /// The sockets of one thread.
 #[derive(Debug, Default)]
@@ -110,9 +109,8 @@ pub fn run(shared: Arc<Shared>, sockets: Sockets) -> io::Result<usize> {
 
 impl Worker {
     fn new(shared: Arc<Shared>) -> Self {
-        let limits = &shared.settings.limits;
         Self {
-            pool: Pool::new(limits),
+            pool: Pool::new(Arc::clone(&shared)),
             audit: Appender::new(shared.audit.clone()),
             resolver: Resolver::new(shared.settings.standalone.map.clone()),
             tracker: Tracker::default(),
@@ -123,7 +121,7 @@ impl Worker {
     }
 
     /// The policy in force at this moment.
-    pub fn policy(&self) -> Arc<Policy> {
+    pub fn policy(&self) -> Arc<InForce> {
         Arc::clone(self.policy.borrow_mut().load())
     }
 }

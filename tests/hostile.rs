@@ -9,6 +9,7 @@
 
 mod common;
 
+use common::hello::{hello, real, server_name};
 use common::{
     CANARY, Client, Gateway, Launch, POLICY, Recorder, Reply, Response, SUMMARY, good,
     good_upstream, post,
@@ -849,13 +850,36 @@ fn pipelines() -> Vec<Row> {
 }
 
 fn protocols() -> Vec<Row> {
-    let hello = b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03".to_vec();
+    let name = server_name("collector.example");
     let mut rows = vec![
-        row("a TLS ClientHello", hello, &[Cut("protocol-tls")], Closed),
         row(
-            "a TLS ClientHello of another version",
-            b"\x16\x03\x02\x00\xf4\x01",
-            &[Cut("protocol-tls")],
+            "a TLS ClientHello",
+            real("curl"),
+            &[Cut("tls-sni-not-allowed")],
+            Closed,
+        ),
+        row(
+            "a TLS ClientHello for nobody",
+            hello(&[]),
+            &[Cut("tls-sni-missing")],
+            Closed,
+        ),
+        row(
+            "a TLS ClientHello, and a request behind it",
+            [hello(&[name]), good().into()].concat(),
+            &[Cut("tls-client-hello")],
+            Closed,
+        ),
+        row(
+            "no more of a TLS ClientHello than its header",
+            b"\x16\x03\x01\x00\x06\x01\x00\x00\x02\x03\x03",
+            &[Cut("tls-client-hello")],
+            Closed,
+        ),
+        row(
+            "a request in a record of TLS",
+            [&b"\x16\x03\x02\x00\xf4"[..], good().as_bytes()].concat(),
+            &[Cut("tls-client-hello")],
             Closed,
         ),
         row(
@@ -964,6 +988,20 @@ fn requests_in_a_row_are_judged_one_by_one() {
 #[test]
 fn other_protocols_are_refused() {
     hold(protocols());
+}
+
+/// An app behind the gateway that serves none.
+#[test]
+fn tls_of_a_caller_is_refused() {
+    let app = Recorder::no_content();
+    let gateway = Launch::new(POLICY).app(app.addr).start();
+    for (n, client) in ["curl", "java", "openssl-no-name"].into_iter().enumerate() {
+        let answer = common::raw::exchange(gateway.inbound, real(client));
+        assert_eq!(answer, b"", "{client}");
+        let record = gateway.wait_verdicts(n + 1).pop().unwrap();
+        assert_eq!(record["reason"], "protocol-tls", "{client}: {record}");
+    }
+    assert_eq!(app.connections(), 0);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod common;
 
 use std::net::UdpSocket;
 
+use common::hello::{hello, server_name};
 use common::{
     CANARY, Client, DEADLINE, Gateway, Launch, POLICY, Random, Recorder, Reply, Response, SUMMARY,
     contains, good, good_upstream, post,
@@ -81,10 +82,10 @@ fn egress_rows() -> Vec<Row> {
             "GET http://10.9.9.9:81/ HTTP/1.1\r\nHost: 10.9.9.9:81\r\n\r\n",
         ),
         unanswered(
-            "TLS",
-            R::ProtocolTls,
+            "TLS for a name that no rule has on its port",
+            R::TlsSniNotAllowed,
             Seen::Nothing,
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            hello(&[server_name("collector.example")]),
         ),
         unanswered(
             "another protocol",
@@ -273,7 +274,7 @@ fn ingress_rows() -> Vec<Row> {
             "TLS",
             R::ProtocolTls,
             Seen::Nothing,
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            hello(&[server_name("app.example")]),
         ),
         unanswered(
             "another protocol",
@@ -573,6 +574,34 @@ const ELSEWHERE: &[(Reason, &str)] = &[
         "reload.rs: a_revoked_rule_cuts_its_tunnel",
     ),
     (Reason::ProtocolTimeout, "what_is_too_slow_is_refused"),
+    (
+        Reason::TlsRequired,
+        "tls/pod.rs: plain_text_and_tls_each_only_where_the_rule_has_it",
+    ),
+    (
+        Reason::TlsClientHello,
+        "tls/hello.rs: what_does_not_say_where_it_goes_is_refused_unseen",
+    ),
+    (
+        Reason::TlsEch,
+        "tls/hello.rs: what_does_not_say_where_it_goes_is_refused_unseen",
+    ),
+    (
+        Reason::TlsSniMissing,
+        "tls/hello.rs: what_does_not_say_where_it_goes_is_refused_unseen",
+    ),
+    (
+        Reason::TlsHandshake,
+        "tls/caller.rs: what_is_no_tls_of_ours_is_refused_and_the_app_sees_nothing",
+    ),
+    (
+        Reason::TlsPinned,
+        "tls/pod.rs: a_client_that_does_not_trust_the_gateway_is_recorded_as_pinned",
+    ),
+    (
+        Reason::TlsClientCertificate,
+        "tls/caller.rs: a_caller_shows_the_certificate_that_the_policy_asks_for_or_gets_nothing",
+    ),
     (Reason::HeadTimeout, "what_is_too_slow_is_refused"),
     (Reason::BodyTimeout, "what_is_too_slow_is_refused"),
     (
@@ -734,6 +763,22 @@ const ELSEWHERE: &[(Reason, &str)] = &[
     (
         Reason::ResponseRefused,
         "netns.rs: callers_are_told_one_reason_for_whatever_the_app_answers",
+    ),
+    (
+        Reason::UpstreamTls,
+        "tls/peer.rs: what_is_weak_is_not_spoken",
+    ),
+    (
+        Reason::UpstreamCertificate,
+        "tls/peer.rs: a_bad_peer_is_refused_before_it_hears_a_byte",
+    ),
+    (
+        Reason::UpstreamRevoked,
+        "tls/peer.rs: a_bad_peer_is_refused_before_it_hears_a_byte",
+    ),
+    (
+        Reason::UpstreamIdentity,
+        "tls/peer.rs: a_bad_peer_is_refused_before_it_hears_a_byte",
     ),
     (
         Reason::AuditUnavailable,

@@ -40,6 +40,7 @@ const POLICY: &str = r"
 apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: lab, producer: hospital-a, consumer: pharma-x }
+require_encryption: false
 dns: { hosts: { collector.example: [203.0.113.20] } }
 egress:
   - name: collector

@@ -288,6 +288,7 @@ fn a_tunnel_is_cut_when_the_drain_time_is_up() {
 apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: lab, producer: hospital-a, consumer: pharma-x }
+require_encryption: false
 ingress:
   - { name: shell, from: { cidrs: [10.200.0.0/16] }, port: 8000, action: tunnel }
 "#;
@@ -315,6 +316,7 @@ fn an_idle_tunnel_is_cut() {
 apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: lab, producer: hospital-a, consumer: pharma-x }
+require_encryption: false
 ingress:
   - { name: shell, from: { cidrs: [10.200.0.0/16] }, port: 8000, action: tunnel }
 "#;

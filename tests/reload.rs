@@ -19,6 +19,7 @@ const TUNNEL: &str = r#"
 apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: lab, producer: hospital-a, consumer: pharma-x }
+require_encryption: false
 ingress:
   - { name: shell, from: { cidrs: [10.200.0.0/16] }, port: 8000, action: tunnel }
 "#;

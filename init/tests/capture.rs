@@ -12,6 +12,7 @@ const POLICY: &str = "
 apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: test, producer: hospital, consumer: pharma }
+require_encryption: false
 dns: { resolvers: [10.96.0.10, '[fd00::a]:5353'] }
 egress:
   - name: data

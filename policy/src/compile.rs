@@ -18,9 +18,11 @@ mod circles;
 mod codelists;
 mod contracts;
 mod defects;
+mod encryption;
 mod exchanges;
 pub(crate) mod flatten;
 mod overlap;
+mod pem;
 mod references;
 mod report;
 mod rules;
@@ -28,6 +30,7 @@ mod schemas;
 mod site;
 pub(crate) mod structure;
 mod text;
+mod tls;
 
 use contracts::{Limits, assemble};
 pub(crate) use references::any_key;
@@ -39,7 +42,10 @@ pub use structure::{policy_schema, site_schema};
 /// No policy or schema file is larger than this, in bytes.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The bytes of a policy and of every schema file it uses: what is compiled, and what the digest
+/// The most files of roots and revocation lists that one policy reads.
+const MAX_PEM_FILES: usize = 64;
+
+/// The bytes of a policy and of every schema and PEM file it uses: what is compiled, and what the digest
 /// is taken of. Reading and compiling are apart so that a change can be noticed without compiling.
 #[derive(Clone, Debug)]
 pub struct Bundle {
@@ -47,6 +53,8 @@ pub struct Bundle {
     files: BTreeMap<PathBuf, Result<String, String>>,
     /// The code lists that the schemas name.
     lists: BTreeMap<PathBuf, Result<String, String>>,
+    /// The roots and revocation lists that the rules name.
+    pems: BTreeMap<PathBuf, Result<String, String>>,
     site: Option<(PathBuf, Result<String, String>)>,
 }
 
@@ -126,6 +134,7 @@ impl Bundle {
     /// As [`Bundle::read`], with the site policy that the policy must hold to.
     pub fn read_with_site(path: &Path, site: Option<&Path>) -> Self {
         let (mut files, mut lists) = (BTreeMap::new(), BTreeMap::new());
+        let mut pems = BTreeMap::new();
         let text = read_file(path);
         if let Ok(text) = &text
             && let Ok(document) = Document::parse(text)
@@ -138,12 +147,16 @@ impl Bundle {
                     references::read_closure(&beside(path, schema), &mut files, &mut lists);
                 }
             }
+            for name in tls::named(&document.value) {
+                read_pem(beside(path, name), &mut pems);
+            }
         }
         files.insert(path.to_owned(), text);
         Self {
             path: path.to_owned(),
             files,
             lists,
+            pems,
             site: site.map(|site| (site.to_owned(), read_file(site))),
         }
     }
@@ -164,7 +177,8 @@ impl Bundle {
     pub fn digest(&self) -> String {
         let policy = references::normal(&self.path);
         let folder = policy.parent().unwrap_or(Path::new(""));
-        let files: BTreeMap<PathBuf, _> = (self.files.iter().chain(&self.lists))
+        let files = self.files.iter().chain(&self.lists).chain(&self.pems);
+        let files: BTreeMap<PathBuf, _> = files
             .map(|(path, text)| {
                 (
                     references::relative(folder, &references::normal(path)),
@@ -240,6 +254,16 @@ pub(crate) fn beside(policy: &Path, name: &str) -> PathBuf {
 /// Whether a name can only mean a file that is found from the policy's own place.
 fn is_local(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('/') && !name.contains([':', '\0'])
+}
+
+fn read_pem(path: PathBuf, pems: &mut BTreeMap<PathBuf, Result<String, String>>) {
+    let full = pems.len() >= MAX_PEM_FILES;
+    pems.entry(path).or_insert_with_key(|path| match full {
+        true => Err(format!(
+            "is not read: a policy has at most {MAX_PEM_FILES} PEM files"
+        )),
+        false => read_file(path),
+    });
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

@@ -12,6 +12,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod tls;
+
+pub use tls::{
+    AppTlsFile, ClientTlsFile, EgressTlsFile, EndedFile, IngressTlsFile, InternalFile, KeyPairFile,
+    PeerTlsFile, PodTlsFile, SniFile, TlsVersionFile,
+};
+
 /// What was written; `None` where that is broken, and has been reported.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
@@ -80,6 +87,12 @@ pub struct PolicyFile {
     /// unlisted members) is an error instead of a warning: in contracts, parameters and headers.
     #[serde(default)]
     pub strict_schemas: Written<bool>,
+    /// Whether plain text that leaves `internal` is an error.
+    #[serde(default = "default_true")]
+    pub require_encryption: Written<bool>,
+    /// Where plain text may go: the hospital's own networks, and links that are encrypted below.
+    #[serde(default)]
+    pub internal: Written<InternalFile>,
     /// How names are resolved. The pod's own resolver settings are never used.
     #[serde(default)]
     pub dns: Written<DnsFile>,
@@ -154,6 +167,11 @@ pub struct EgressFile {
     pub to: Written<DestinationFile>,
     /// What may be done there.
     pub action: Written<ActionFile>,
+    /// `sni` for a tunnel that takes only TLS to one of its hosts; an object for an inspected rule.
+    /// Left out: plain text.
+    #[serde(default)]
+    #[schemars(with = "EgressTlsFile")]
+    pub tls: Written<Option<EgressTlsFile>>,
     /// The request/response pairs that `inspect` lets pass.
     #[serde(default)]
     pub exchanges: Written<Vec<Written<ExchangeFile>>>,
@@ -188,6 +206,10 @@ pub struct IngressFile {
     pub port: Written<u16>,
     /// What may be done there.
     pub action: Written<ActionFile>,
+    /// TLS that the gateway serves to callers of an inspected rule. Left out: plain text.
+    #[serde(default)]
+    #[schemars(with = "IngressTlsFile")]
+    pub tls: Written<Option<IngressTlsFile>>,
     /// The request/response pairs that `inspect` lets pass.
     #[serde(default)]
     pub exchanges: Written<Vec<Written<ExchangeFile>>>,
@@ -309,6 +331,10 @@ impl JsonSchema for SizeFile {
             "pattern": "^[0-9]+ ?(B|[kK]B|[kK]iB|MB|MiB)$"
         })
     }
+}
+
+fn default_true() -> Written<bool> {
+    Written(Some(true))
 }
 
 fn default_media_type() -> Written<String> {

@@ -14,6 +14,7 @@ pub mod contract;
 pub mod diagnostic;
 pub mod exchange;
 pub mod file;
+mod host;
 pub mod judge;
 pub mod lint;
 mod openness;
@@ -22,6 +23,7 @@ pub mod release;
 pub mod rule;
 pub mod site;
 pub mod source;
+pub mod tls;
 pub mod value;
 
 pub use compile::{Bundle, load, load_with_site};
@@ -31,3 +33,7 @@ pub use exchange::Exchange;
 pub use reason::Reason;
 pub use rule::{Action, Direction, EgressRule, Host, IngressRule, Mode, Policy};
 pub use site::Site;
+pub use tls::{
+    AppTls, ClientTls, EgressTls, Identity, IngressTls, KeyPair, PeerTls, Pin, PodTls, Roots,
+    TlsVersion,
+};

@@ -67,6 +67,22 @@ reasons! {
         "The connection does not speak HTTP/1 or HTTP/2, and the rule inspects HTTP.";
     ProtocolTimeout = "protocol-timeout", 408,
         "The client did not say in time what protocol it speaks.";
+    TlsRequired = "tls-required", 403,
+        "The rule takes TLS only, and the connection does not speak it.";
+    TlsClientHello = "tls-client-hello", 400,
+        "The TLS ClientHello is not well-formed, or larger than allowed.";
+    TlsEch = "tls-ech", 403,
+        "The ClientHello hides the server name (Encrypted Client Hello).";
+    TlsSniMissing = "tls-sni-missing", 403,
+        "The ClientHello names no server, and the rule goes by names.";
+    TlsSniNotAllowed = "tls-sni-not-allowed", 403,
+        "No rule of the policy allows the server name of the ClientHello on this port.";
+    TlsHandshake = "tls-handshake", 400,
+        "The TLS handshake with the client failed.";
+    TlsPinned = "tls-pinned", 403,
+        "The client does not accept the certificate of the gateway.";
+    TlsClientCertificate = "tls-client-certificate", 403,
+        "The caller shows no certificate that the policy accepts.";
 
     // The head of a message.
     HttpMalformed = "http-malformed", 400,
@@ -223,6 +239,14 @@ reasons! {
         "The destination did not answer in time.";
     UpstreamProtocol = "upstream-protocol", 502,
         "The destination's answer is not well-formed HTTP.";
+    UpstreamTls = "upstream-tls", 502,
+        "The TLS handshake with the destination failed.";
+    UpstreamCertificate = "upstream-certificate", 502,
+        "The certificate of the destination is not valid: its chain, name, time or use.";
+    UpstreamRevoked = "upstream-revoked", 502,
+        "The certificate of the destination is revoked, or whether it is cannot be said.";
+    UpstreamIdentity = "upstream-identity", 502,
+        "The destination is not who the policy says: another key or another identity.";
     AuditUnavailable = "audit-unavailable", 503,
         "The audit record could not be written, so nothing may be released.";
     Internal = "internal", 500,

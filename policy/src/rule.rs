@@ -2,13 +2,13 @@
 //! whatever could be wrong was refused by [`crate::compile`].
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use crate::host::{Host, HostError};
+use crate::tls::{EgressTls, IngressTls};
 use crate::{Contract, Exchange};
 
 /// One producer's policy, compiled: all schemas are built, all names resolved.
@@ -22,8 +22,13 @@ pub struct Policy {
     pub consumer: Arc<str>,
     /// Whether verdicts are enforced or only recorded.
     pub mode: Mode,
-    /// SHA-256 over the policy file and every schema it uses, lower-case hex.
+    /// SHA-256 over the policy file and every schema, code list, root and revocation list that it
+    /// uses, lower-case hex.
     pub digest: Arc<str>,
+    /// Whether plain text that leaves `internal` was an error when this was loaded.
+    pub require_encryption: bool,
+    /// Where plain text may go. No network here is loopback, and none is everything.
+    pub internal: Vec<IpNet>,
     /// How names are resolved.
     pub dns: Dns,
     /// Rules for connections that the pod opens, in file order: the first match decides.
@@ -61,6 +66,11 @@ pub struct EgressRule {
     pub to: Destination,
     /// What may be done there.
     pub action: Action,
+    /// Encryption on both sides; the default, which is none, unless the rule is inspected.
+    pub tls: EgressTls,
+    /// The tunnel takes nothing but TLS whose server name is one of the hosts; only of a
+    /// [`Action::Tunnel`] with hosts.
+    pub sni: bool,
 }
 
 /// Where an egress rule leads. At least one of `cidrs` and `hosts` is not empty; `ports` never is.
@@ -85,6 +95,8 @@ pub struct IngressRule {
     pub port: u16,
     /// What may be done there.
     pub action: Action,
+    /// The TLS that the gateway serves; `None`: plain text. Only of an inspected rule.
+    pub tls: Option<IngressTls>,
 }
 
 /// What a rule lets happen.
@@ -105,24 +117,6 @@ pub enum Direction {
     Egress,
     /// To the pod.
     Ingress,
-}
-
-/// A DNS host name: lower case, no trailing dot, never an address literal.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Host(Arc<str>);
-
-/// Why a text is no [`Host`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
-    /// Empty, or longer than the 253 characters of RFC 1035 §2.3.4.
-    #[error("a host name has 1 to 253 characters")]
-    Length,
-    /// A label is empty, longer than 63 characters, or has a character outside a-z, 0-9, `-`, `_`.
-    #[error("each label of a host name is 1 to 63 of a-z, 0-9, '-' and '_'")]
-    Label,
-    /// An IP address; those belong in `cidrs`.
-    #[error("an IP address is not a host name; list it under `cidrs`")]
-    Address,
 }
 
 impl Direction {
@@ -172,46 +166,5 @@ impl Destination {
     /// Whether the name is listed.
     pub fn has_host(&self, host: &Host) -> bool {
         self.hosts.contains(host)
-    }
-}
-
-impl Host {
-    /// The name in lower case, without a trailing dot.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Host {
-    type Err = HostError;
-
-    fn from_str(text: &str) -> Result<Self, HostError> {
-        let name = text.strip_suffix('.').unwrap_or(text);
-        if name.is_empty() || name.len() > 253 {
-            return Err(HostError::Length);
-        }
-        let last_label_is_number = name
-            .rsplit('.')
-            .next()
-            .is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
-        if name.parse::<IpAddr>().is_ok() || last_label_is_number {
-            return Err(HostError::Address);
-        }
-        let label_ok = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        };
-        if !name.split('.').all(label_ok) {
-            return Err(HostError::Label);
-        }
-        Ok(Self(name.to_ascii_lowercase().into()))
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

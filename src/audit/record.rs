@@ -8,6 +8,7 @@ use lazaret_policy::{Direction, Reason};
 use serde::{Serialize, Serializer};
 
 use super::{AuditError, Digest};
+use crate::tls::{PeerId, Session};
 
 /// The largest record. Far above any real one; a larger one is refused, so that readers can rely
 /// on a limit.
@@ -62,6 +63,15 @@ pub struct Record {
     /// Where the gateway connected to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
+    /// The TLS that the client's connection ended with at the gateway.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shared")]
+    pub client_tls: Option<Arc<Session>>,
+    /// The TLS of the gateway's own connection.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shared")]
+    pub upstream_tls: Option<Arc<Session>>,
+    /// Whose certificate was not accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_peer: Option<Box<PeerId>>,
     /// The method; see [`Text::method`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Text>,
@@ -182,6 +192,9 @@ impl Record {
             client: None,
             destination: None,
             upstream: None,
+            client_tls: None,
+            upstream_tls: None,
+            refused_peer: None,
             method: None,
             status: None,
             bytes_in: None,
@@ -307,6 +320,10 @@ fn cut(text: &str, max: usize) -> &str {
     }
     let at = (0..=max).rev().find(|at| text.is_char_boundary(*at));
     &text[..at.unwrap_or(0)]
+}
+
+fn shared<S: Serializer>(session: &Option<Arc<Session>>, serializer: S) -> Result<S::Ok, S::Error> {
+    session.as_deref().serialize(serializer)
 }
 
 fn is_zero(n: &u64) -> bool {

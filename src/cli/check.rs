@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lazaret_policy::{Diagnostics, Policy, Severity, load_with_site};
+use lazaret_policy::{Diagnostic, Diagnostics, Policy, Severity, load_with_site};
 use serde_json::json;
 
 use super::{EX_USAGE, Output, complain, print, print_json};
+use crate::tls::Contexts;
 
 /// Arguments of `lazaret check`.
 #[derive(Args, Debug)]
@@ -25,7 +26,10 @@ pub(super) struct CheckArgs {
 
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (policy, findings) = match load_with_site(&args.file, args.site.as_deref()) {
-        Ok((policy, warnings)) => (Some(policy), warnings),
+        Ok((policy, mut findings)) => {
+            keys(&policy, args, &mut findings);
+            (Some(policy), findings)
+        }
         Err(errors) => (None, errors),
     };
     let code = if policy.is_some() { 0 } else { EX_USAGE };
@@ -46,6 +50,22 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         }
     }
     code
+}
+
+/// What the policy only names and the gateway must have. Whoever writes a policy seldom has the keys.
+fn keys(policy: &Policy, args: &CheckArgs, findings: &mut Diagnostics) {
+    for message in Contexts::unusable(policy) {
+        findings.push(Diagnostic {
+            severity: Severity::Warning,
+            code: None,
+            file: args.file.clone(),
+            line: 0,
+            column: 0,
+            pointer: String::new(),
+            message,
+            help: Some("the gateway will not start without it; elsewhere it may be absent".into()),
+        });
+    }
 }
 
 fn summary(policy: &Policy, warnings: &Diagnostics) -> String {

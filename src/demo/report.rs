@@ -59,7 +59,7 @@ fn intro(out: &mut Page, told: &Told, stage: &Stage) {
         "  collector  {}, writes down every byte it gets",
         COLLECTOR.0
     ));
-    out.line("  policy     config/t2dm-study.yaml, as it stands in the repository");
+    out.line("  policy     config/demo.yaml, as it stands in the repository");
     if let Some(capture) = &stage.capture {
         out.head("What lazaret-init proved in the pod before anything ran");
         for line in capture.lines() {

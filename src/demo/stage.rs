@@ -19,12 +19,9 @@ use super::error::DemoError;
 use super::namespaces::{APP_ID, CALLER, GATEWAY_ID, Namespaces, PLATFORM, POD, Place};
 use super::orders::{Network, Order};
 
-/// The example policy and its schemas, in the places in which they find each other.
+/// The policy of the demonstration and its schemas, in the places in which they find each other.
 const FILES: [(&str, &str); 3] = [
-    (
-        "config/t2dm-study.yaml",
-        include_str!("../../config/t2dm-study.yaml"),
-    ),
+    ("config/demo.yaml", include_str!("../../config/demo.yaml")),
     (
         "schemas/cohort-summary.schema.json",
         include_str!("../../schemas/cohort-summary.schema.json"),
@@ -250,7 +247,7 @@ impl Stage {
 impl Files {
     /// The policy.
     pub(super) fn policy(&self) -> PathBuf {
-        self.path("config/t2dm-study.yaml")
+        self.path("config/demo.yaml")
     }
 
     /// The gateway's audit log.

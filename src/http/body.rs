@@ -45,6 +45,26 @@ pub async fn read(
     }
 }
 
+/// Lets the rest of a refused request in HTTP/2 come, if it is short and soon there, and forgets it.
+/// What is answered before a request has ended is followed by a reset of the stream (RFC 9113 §8.1),
+/// for which some clients forget the answer; libcurl 7.88 is one.
+pub async fn let_end(incoming: &mut Incoming) {
+    const MAX_BYTES: usize = 64 << 10;
+    const SOON: Duration = Duration::from_millis(100);
+    let rest = async {
+        let mut left = MAX_BYTES;
+        while let Some(Ok(frame)) = incoming.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            if len > left {
+                return;
+            }
+            left -= len;
+        }
+    };
+    // Not in time: the client is told all the same.
+    let _ = tokio::time::timeout(SOON, rest).await;
+}
+
 async fn collect(incoming: &mut Incoming, max_bytes: usize, read: &mut Read) -> Result<(), Reason> {
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|_| Reason::BodyIncomplete)?;

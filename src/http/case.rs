@@ -12,14 +12,16 @@ use lazaret_policy::judge::{Cleared, Violation};
 use lazaret_policy::{Contract, Direction, Exchange, Mode, Policy, Reason};
 use sha2::{Digest as _, Sha256};
 
-use crate::addr::{OrigDst, UpstreamAddr};
+use crate::addr::OrigDst;
 use crate::audit::{self, AuditError, Digest, Kind, Record, Text, Verdict};
 use crate::connection::Conn;
+use crate::http::forward::Lease;
 use crate::http::outgoing::{Claim, Outgoing};
 use crate::http::payload::Payload;
 use crate::http::respond::{self, Message, Refusal};
 use crate::ledger::{NotReserved, Reservation, Ticket};
 use crate::metrics::ExchangeLabels;
+use crate::tls::Failed;
 use crate::worker::Worker;
 
 /// One exchange, from its head to its verdict.
@@ -48,6 +50,7 @@ impl Case {
         record.direction = Some(conn.direction);
         record.client = Some(conn.client.get());
         record.destination = conn.to.map(OrigDst::get);
+        record.client_tls = conn.tls.as_ref().map(|tls| Arc::clone(&tls.session));
         record.method = Some(Text::method(head.method.as_str()));
         record.policy = Some(Arc::clone(&policy.digest));
         Self {
@@ -90,8 +93,15 @@ impl Case {
     }
 
     /// Notes where the exchange is carried on.
-    pub fn upstream(&mut self, to: UpstreamAddr) {
-        self.record.upstream = Some(to.get());
+    pub fn upstream(&mut self, lease: &Lease) {
+        self.record.upstream = Some(lease.to().get());
+        self.record.upstream_tls = lease.session().cloned();
+    }
+
+    /// Notes whose certificate kept the exchange from being carried on.
+    pub fn not_connected(&mut self, failed: Failed) -> Reason {
+        self.record.refused_peer = failed.peer.map(Box::new);
+        failed.reason
     }
 
     /// Notes how many fields of the head that leaves were left out.

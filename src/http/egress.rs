@@ -12,22 +12,27 @@ use hyper::{Method, Request, Response, Uri, Version};
 use lazaret_policy::exchange::choose;
 use lazaret_policy::judge::BodyHead;
 use lazaret_policy::{Action, Contract, EgressRule, Exchange, Policy, Reason};
+use rustls_pki_types::ServerName;
 
 use crate::addr::UpstreamAddr;
-use crate::allow::{self, Dial, HostClaim};
-use crate::connection::Conn;
+use crate::allow::{self, Dial, HTTPS, HostClaim};
+use crate::connection::{Conn, TlsWith};
 use crate::http::body;
 use crate::http::case::Case;
+use crate::http::forward::{Lease, TlsVia, Via};
 use crate::http::gate;
 use crate::http::ingress::answer;
 use crate::http::outgoing::Outgoing;
 use crate::http::payload::Payload;
 use crate::http::respond::{Message, Refusal};
+use crate::reload::InForce;
+use crate::tls::Leg;
+use crate::tls::pod::PodName;
 use crate::worker::Worker;
 
 /// A request that may leave.
 struct Release<'p> {
-    to: Vec<UpstreamAddr>,
+    route: Route,
     request: Request<Payload>,
     /// The judged body; `None` when a rule lets the request pass unjudged.
     body: Option<Outgoing>,
@@ -38,7 +43,7 @@ struct Release<'p> {
 /// Carries one exchange from its request to the head of its answer.
 pub async fn exchange(
     worker: Rc<Worker>,
-    conn: Conn,
+    conn: Rc<Conn>,
     request: Request<Incoming>,
 ) -> Response<Payload> {
     let policy = worker.policy();
@@ -52,7 +57,7 @@ pub async fn exchange(
     .await;
     let result = match judged {
         Ok(Release {
-            to,
+            route,
             request,
             body: judged,
             exchange,
@@ -62,7 +67,7 @@ pub async fn exchange(
                 // Unjudged: what has come and what still comes.
                 None => request.map(|_| Payload::relayed(read, body, None)),
             };
-            send(&worker, &mut case, &to, conn.h2, request, judged.as_ref())
+            send(&worker, &mut case, &route, request, judged.as_ref())
                 .await
                 .map(|answered| (answered, exchange))
         }
@@ -75,7 +80,12 @@ pub async fn exchange(
             .await
             .map(|answered| (answered, None))
         }
-        Err(refusal) => Err(refusal),
+        Err(refusal) => {
+            if conn.h2 && !body.is_end_stream() {
+                Box::pin(body::let_end(&mut body)).await;
+            }
+            Err(refusal)
+        }
     };
     let result = match result {
         Ok(((response, lease), exchange)) => {
@@ -99,7 +109,7 @@ pub async fn exchange(
 
 async fn judge<'p>(
     worker: &Worker,
-    policy: &'p Policy,
+    policy: &'p InForce,
     conn: &Conn,
     case: &mut Case,
     head: &Parts,
@@ -107,9 +117,10 @@ async fn judge<'p>(
     read: &mut Bytes,
 ) -> Result<Release<'p>, Refusal> {
     gate::form(head).map_err(Refusal::request)?;
-    let claim = gate::host(head).map_err(Refusal::request)?;
+    let tls = believed_peer(conn);
+    let claim = gate::host(head, tls.is_some()).map_err(Refusal::request)?;
     let to = conn.to.map(|to| to.get());
-    let (rule, dial) = allow::request(policy, to, claim).map_err(Refusal::request)?;
+    let (rule, dial) = allow::request(policy, to, claim, tls).map_err(Refusal::request)?;
     case.rule(&rule.name);
     let Action::Inspect(exchanges) = &rule.action else {
         // Only in standalone mode does the proxy stand for the kernel. Elsewhere a tunnel is for
@@ -117,12 +128,10 @@ async fn judge<'p>(
         if !worker.shared.settings.standalone.standalone {
             return Err(Refusal::request(Reason::DestinationNotAllowed));
         }
-        let to = resolve(worker, policy, rule, &dial)
-            .await
-            .map_err(Refusal::request)?;
-        let request = unjudged(head, &dial, conn.h2).map_err(Refusal::request)?;
+        let route = route(worker, policy, conn, rule, dial).await?;
+        let request = unjudged(head).map_err(Refusal::request)?;
         return Ok(Release {
-            to,
+            route,
             request,
             body: None,
             exchange: None,
@@ -139,12 +148,12 @@ async fn judge<'p>(
     case.dropped_fields(dropped);
     let contract = exchange.request_body.as_ref();
     let outgoing = judge_body(worker, case, contract, head, body, read).await?;
-    let to = resolve(worker, policy, rule, &dial)
-        .await
-        .map_err(Refusal::request)?;
+    let route = route(worker, policy, conn, rule, dial).await?;
     let mut request = Request::new(Payload::whole(outgoing.bytes.clone()));
     *request.method_mut() = head.method.clone();
-    address(&mut request, &target, &dial, conn.h2).map_err(Refusal::request)?;
+    *request.uri_mut() = target
+        .parse()
+        .map_err(|_| Refusal::request(Reason::Internal))?;
     if let Some(contract) = contract {
         let value = HeaderValue::from_str(&contract.media_type);
         let value = value.map_err(|_| Refusal::request(Reason::Internal))?;
@@ -152,7 +161,7 @@ async fn judge<'p>(
     }
     request.headers_mut().extend(fields);
     Ok(Release {
-        to,
+        route,
         request,
         body: Some(outgoing),
         exchange: Some(exchange),
@@ -211,6 +220,52 @@ pub(super) async fn judge_body(
         .map_err(refused)
 }
 
+/// Where a request is sent, and how.
+struct Route {
+    dial: Dial,
+    to: Vec<UpstreamAddr>,
+    via: Via,
+}
+
+/// Whom the client believes to speak to, if its TLS ends here.
+fn believed_peer(conn: &Conn) -> Option<&PodName> {
+    match conn.tls.as_deref()?.with {
+        TlsWith::Peer(ref name) => Some(name),
+        TlsWith::Server { .. } => None,
+    }
+}
+
+async fn route(
+    worker: &Worker,
+    policy: &InForce,
+    conn: &Conn,
+    rule: &EgressRule,
+    dial: Dial,
+) -> Result<Route, Refusal> {
+    let to = resolve(worker, policy, rule, &dial)
+        .await
+        .map_err(Refusal::request)?;
+    let via = match &rule.tls.peer {
+        // What the peer speaks is its own choice, whatever came from the pod.
+        Some(_) => Via::Tls(Rc::new(TlsVia {
+            peer: (policy.tls.peer(&rule.name))
+                .cloned()
+                .ok_or(Refusal::request(Reason::Internal))?,
+            name: server_name(&dial).ok_or(Refusal::request(Reason::Internal))?,
+            leg: Leg::Peer,
+        })),
+        None => conn.plain(),
+    };
+    Ok(Route { dial, to, via })
+}
+
+fn server_name(dial: &Dial) -> Option<ServerName<'static>> {
+    match dial {
+        Dial::Name(host, _) => ServerName::try_from(host.as_str().to_owned()).ok(),
+        Dial::Address(to) => Some(ServerName::IpAddress(to.ip().into())),
+    }
+}
+
 async fn resolve(
     worker: &Worker,
     policy: &Policy,
@@ -228,31 +283,30 @@ async fn resolve(
     }
 }
 
-type Answered = (Response<Incoming>, crate::http::forward::Lease);
+type Answered = (Response<Incoming>, Lease);
 
 /// Connects, writes the record, and only then sends.
 async fn send(
     worker: &Worker,
     case: &mut Case,
-    to: &[UpstreamAddr],
-    h2: bool,
-    request: Request<Payload>,
+    route: &Route,
+    mut request: Request<Payload>,
     judged: Option<&Outgoing>,
 ) -> Result<Answered, Refusal> {
-    let lease = worker.pool.lease(to, h2).await.map_err(Refusal::request)?;
-    case.upstream(lease.to());
+    let leased = worker.pool.lease(&route.to, &route.via).await;
+    let lease = leased.map_err(|failed| Refusal::request(case.not_connected(failed)))?;
+    case.upstream(&lease);
+    address(&mut request, &route.dial, &lease).map_err(Refusal::request)?;
     case.release(Message::Request, judged, None).await?;
     let timeout = worker.shared.settings.limits.response_timeout;
-    lease
-        .send(request, timeout)
-        .await
-        .map_err(Refusal::response)
+    let sent = lease.send(request, timeout).await;
+    sent.map_err(|failed| Refusal::response(case.not_connected(failed)))
 }
 
 /// Lets a request pass that would be refused if the policy were enforced.
 async fn observed(
     worker: &Worker,
-    policy: &Policy,
+    policy: &InForce,
     conn: &Conn,
     case: &mut Case,
     refusal: Refusal,
@@ -260,39 +314,38 @@ async fn observed(
 ) -> Result<Answered, Refusal> {
     case.observe(refusal).await?;
     let (head, payload) = request.into_parts();
-    let claim = gate::host(&head).ok().flatten();
-    let rule = allow::request(policy, conn.to.map(|to| to.get()), claim.clone()).ok();
-    let (to, dial) = match (rule, conn.to, claim) {
-        (Some((rule, dial)), _, _) => (
-            resolve(worker, policy, rule, &dial)
-                .await
-                .map_err(Refusal::request)?,
-            dial,
-        ),
-        (None, Some(to), _) => (
-            vec![worker.resolver.address(to.get())],
-            Dial::Address(to.get()),
-        ),
-        (None, None, Some((HostClaim::Address(ip), port))) => {
-            let to = SocketAddr::new(ip, port);
-            (vec![worker.resolver.address(to)], Dial::Address(to))
-        }
+    let tls = believed_peer(conn);
+    let claim = gate::host(&head, tls.is_some()).ok().flatten();
+    let rule = allow::request(policy, conn.to.map(|to| to.get()), claim.clone(), tls).ok();
+    // TLS that was ended here is not sent on in plain text.
+    if rule.is_none() && tls.is_some() {
+        return Err(Refusal::request(Reason::HostMismatch));
+    }
+    let plain = |to: SocketAddr| Route {
+        dial: Dial::Address(to),
+        to: vec![worker.resolver.address(to)],
+        via: conn.plain(),
+    };
+    let route = match (rule, conn.to, claim) {
+        (Some((rule, dial)), _, _) => route(worker, policy, conn, rule, dial).await?,
+        (None, Some(to), _) => plain(to.get()),
+        (None, None, Some((HostClaim::Address(ip), port))) => plain(SocketAddr::new(ip, port)),
         // A name that no rule lists is resolved for nobody.
         (None, None, _) => return Err(Refusal::request(Reason::UpstreamUnresolved)),
     };
-    let request = unjudged(&head, &dial, conn.h2).map_err(Refusal::request)?;
-    send(worker, case, &to, conn.h2, request.map(|_| payload), None).await
+    let request = unjudged(&head).map_err(Refusal::request)?;
+    send(worker, case, &route, request.map(|_| payload), None).await
 }
 
 /// The head as the pod sent it, without what concerns this connection alone.
-fn unjudged(head: &Parts, dial: &Dial, h2: bool) -> Result<Request<Payload>, Reason> {
+fn unjudged(head: &Parts) -> Result<Request<Payload>, Reason> {
     let mut request = Request::new(Payload::empty());
     *request.method_mut() = head.method.clone();
     let target = head
         .uri
         .path_and_query()
         .map_or("/", |target| target.as_str());
-    address(&mut request, target, dial, h2)?;
+    *request.uri_mut() = target.parse().map_err(|_| Reason::Internal)?;
     let mut fields = gate::end_to_end(head.headers.clone());
     // Both are written anew: from the policy, and by hyper.
     fields.remove(HOST);
@@ -303,30 +356,36 @@ fn unjudged(head: &Parts, dial: &Dial, h2: bool) -> Result<Request<Payload>, Rea
     Ok(request)
 }
 
-/// Writes target and host, each from what the policy says.
+/// Writes version and host, each from what the policy says, for a connection that is there.
 pub(super) fn address(
     request: &mut Request<Payload>,
-    target: &str,
     dial: &Dial,
-    h2: bool,
+    lease: &Lease,
 ) -> Result<(), Reason> {
+    let (scheme, default_port) = match lease.session() {
+        Some(_) => ("https", HTTPS),
+        None => ("http", 80),
+    };
     let host = match dial {
-        Dial::Name(host, 80) => host.as_str().to_owned(),
+        Dial::Name(host, port) if *port == default_port => host.as_str().to_owned(),
         Dial::Name(host, port) => format!("{host}:{port}"),
-        Dial::Address(to) if to.port() == 80 => match to.ip() {
+        Dial::Address(to) if to.port() == default_port => match to.ip() {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
         },
         Dial::Address(to) => to.to_string(),
     };
-    if h2 {
+    if lease.is_h2() {
         *request.version_mut() = Version::HTTP_2;
-        let uri = format!("http://{host}{target}");
+        let target = (request.uri().path_and_query()).map_or("/", |target| target.as_str());
+        let uri = format!("{scheme}://{host}{target}");
         *request.uri_mut() = uri.parse::<Uri>().map_err(|_| Reason::Internal)?;
     } else {
-        *request.uri_mut() = target.parse::<Uri>().map_err(|_| Reason::Internal)?;
+        // The first of the fields (RFC 9110 §7.2).
+        let fields = std::mem::take(request.headers_mut());
         let value = HeaderValue::from_str(&host).map_err(|_| Reason::Internal)?;
         request.headers_mut().insert(HOST, value);
+        request.headers_mut().extend(fields);
     }
     Ok(())
 }

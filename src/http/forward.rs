@@ -1,48 +1,88 @@
 //! Connections to destinations: opened, kept for the next exchange, and used for one request at a
 //! time unless they speak HTTP/2.
 
+mod lease;
+mod secured;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lazaret_policy::Reason;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::addr::UpstreamAddr;
 use crate::http::payload::Payload;
 use crate::http::serve::LocalExecutor;
 use crate::settings::Limits;
 use crate::socket;
+use crate::tls::peer::Peer;
+use crate::tls::{Failed, Leg};
+use crate::worker::Shared;
+
+pub use lease::Lease;
+use secured::{Secured, blame, is_good};
 
 /// How long a kept connection may take to be ready for the next request.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Unused connections of one thread.
-#[derive(Debug)]
 pub struct Pool {
-    h1: RefCell<HashMap<UpstreamAddr, Vec<Idle>>>,
-    h2: RefCell<HashMap<UpstreamAddr, http2::SendRequest<Payload>>>,
-    limits: Limits,
+    h1: RefCell<HashMap<Key, Vec<Idle>>>,
+    h2: RefCell<HashMap<Key, Multiplexed>>,
+    /// The TLS of the policy in force: connections of another are not kept.
+    in_force: RefCell<Vec<u64>>,
+    shared: Arc<Shared>,
+}
+
+/// How a destination is spoken to.
+#[derive(Clone, Debug)]
+pub enum Via {
+    /// In plain text, with this version of HTTP.
+    Plain {
+        /// HTTP/2 with prior knowledge.
+        h2: bool,
+    },
+    /// Encrypted; the version of HTTP is what the peer chooses (RFC 7301).
+    Tls(Rc<TlsVia>),
+}
+
+/// How a destination is spoken to in TLS.
+#[derive(Debug)]
+pub struct TlsVia {
+    /// Its roots, pins and identities, and ours.
+    pub peer: Arc<Peer>,
+    /// Whom its certificate must name.
+    pub name: ServerName<'static>,
+    /// For the metrics.
+    pub leg: Leg,
+}
+
+/// Connections are used again only for the same address, spoken to in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    to: UpstreamAddr,
+    tls: Option<Rc<TlsVia>>,
 }
 
 #[derive(Debug)]
 struct Idle {
     sender: http1::SendRequest<Payload>,
+    tls: Option<Rc<Secured>>,
     since: Instant,
 }
 
-/// A connection for one exchange.
-#[derive(Debug)]
-pub struct Lease {
-    pool: Rc<Pool>,
-    to: UpstreamAddr,
-    sender: Sender,
-    /// It has carried an exchange before, so its peer may have closed it by now.
-    used: bool,
+/// A connection of HTTP/2, which many exchanges use at a time.
+#[derive(Clone, Debug)]
+struct Multiplexed {
+    sender: http2::SendRequest<Payload>,
+    tls: Option<Rc<Secured>>,
 }
 
 #[derive(Debug)]
@@ -53,78 +93,126 @@ enum Sender {
 
 impl Pool {
     /// No connections yet.
-    pub fn new(limits: &Limits) -> Rc<Self> {
+    pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let in_force = shared.policies.load().tls.ids().collect();
         Rc::new(Self {
             h1: RefCell::default(),
             h2: RefCell::default(),
-            limits: limits.clone(),
+            in_force: RefCell::new(in_force),
+            shared,
         })
     }
 
     /// A connection to one of these addresses, tried in turn.
     ///
     /// # Errors
-    /// [`Reason::UpstreamUnreachable`] or [`Reason::UpstreamTimeout`].
-    pub async fn lease(self: &Rc<Self>, to: &[UpstreamAddr], h2: bool) -> Result<Lease, Reason> {
+    /// [`Reason::UpstreamUnreachable`], [`Reason::UpstreamTimeout`], or why there is no TLS.
+    pub async fn lease(self: &Rc<Self>, to: &[UpstreamAddr], via: &Via) -> Result<Lease, Failed> {
         for to in to {
-            if let Some(lease) = self.idle(*to, h2).await {
+            if let Some(lease) = self.idle(*to, via).await {
                 return Ok(lease);
             }
         }
-        let mut failure = Reason::UpstreamUnreachable;
+        let mut failure = Failed::from(Reason::UpstreamUnreachable);
         for to in to {
             // Boxed, as everything that few exchanges need: hyper moves their futures around.
-            match Box::pin(self.open(*to, h2)).await {
+            match Box::pin(self.open(*to, via)).await {
                 Ok(lease) => return Ok(lease),
-                Err(reason) => failure = reason,
+                // Whoever showed a certificate is not forgotten for who is not there.
+                Err(failed) if failure.peer.is_none() => failure = failed,
+                Err(_) => {}
             }
         }
         Err(failure)
     }
 
-    async fn idle(self: &Rc<Self>, to: UpstreamAddr, h2: bool) -> Option<Lease> {
-        if h2 {
-            let sender = self.h2.borrow().get(&to).cloned()?;
-            if sender.is_closed() {
-                self.h2.borrow_mut().remove(&to);
+    async fn idle(self: &Rc<Self>, to: UpstreamAddr, via: &Via) -> Option<Lease> {
+        let key = via.key(to);
+        if !matches!(via, Via::Plain { h2: false }) {
+            let kept = self.h2.borrow().get(&key).cloned();
+            match kept {
+                Some(kept) if kept.sender.is_closed() || !is_good(&kept.tls) => {
+                    self.h2.borrow_mut().remove(&key);
+                }
+                Some(Multiplexed { sender, tls }) => {
+                    let sender = Sender::H2(sender);
+                    return Some(self.leased(to, via, sender, tls, true));
+                }
+                None => {}
+            }
+            if matches!(via, Via::Plain { h2: true }) {
                 return None;
             }
-            return Some(self.leased(to, Sender::H2(sender), true));
         }
         loop {
             // The most recently used one: the others may go idle long enough to be closed.
-            let mut idle = self.h1.borrow_mut().get_mut(&to)?.pop()?;
-            let fresh = idle.since.elapsed() < self.limits.pool_idle;
+            let mut idle = self.h1.borrow_mut().get_mut(&key)?.pop()?;
+            let fresh = idle.since.elapsed() < self.limits().pool_idle && is_good(&idle.tls);
             // Soon ready, unless its peer answered before it had read the whole request.
             let ready = tokio::time::timeout(READY_TIMEOUT, idle.sender.ready());
             if fresh && matches!(ready.await, Ok(Ok(()))) {
-                return Some(self.leased(to, Sender::H1(idle.sender), true));
+                let sender = Sender::H1(idle.sender);
+                return Some(self.leased(to, via, sender, idle.tls, true));
             }
         }
     }
 
-    async fn open(self: &Rc<Self>, to: UpstreamAddr, h2: bool) -> Result<Lease, Reason> {
-        let opening = self.handshake(to, h2);
-        match tokio::time::timeout(self.limits.connect_timeout, opening).await {
-            Ok(Ok(sender)) => Ok(self.leased(to, sender, false)),
-            Ok(Err(reason)) => Err(reason),
-            Err(_) => Err(Reason::UpstreamTimeout),
+    async fn open(self: &Rc<Self>, to: UpstreamAddr, via: &Via) -> Result<Lease, Failed> {
+        let opening = self.connect(to, via);
+        match tokio::time::timeout(self.limits().connect_timeout, opening).await {
+            Ok(Ok((sender, tls))) => Ok(self.leased(to, via, sender, tls, false)),
+            Ok(Err(failed)) => Err(failed),
+            Err(_) => Err(Reason::UpstreamTimeout.into()),
         }
     }
 
-    async fn handshake(&self, to: UpstreamAddr, h2: bool) -> Result<Sender, Reason> {
+    async fn connect(
+        &self,
+        to: UpstreamAddr,
+        via: &Via,
+    ) -> Result<(Sender, Option<Rc<Secured>>), Failed> {
         let stream = socket::connect(to).await.map_err(|error| {
             tracing::debug!(%to, %error, "cannot connect");
             Reason::UpstreamUnreachable
         })?;
-        let io = TokioIo::new(stream);
-        let failed = |_| Reason::UpstreamProtocol;
+        let (peer, name, leg) = match via {
+            Via::Plain { h2 } => {
+                let sender = self.handshake(to, via, stream, *h2, None).await?;
+                return Ok((sender, None));
+            }
+            Via::Tls(via) => (&via.peer, &via.name, via.leg),
+        };
+        let connected = peer.connect(name.clone(), stream).await;
+        let counted = connected.as_ref().map(|(_, session)| session);
+        let metrics = &self.shared.metrics;
+        metrics.handshake(leg, counted.map_err(|failed| failed.reason));
+        let (stream, session) = connected?;
+        let h2 = session.h2;
+        let tls = Some(Rc::new(Secured::new(session, &stream)));
+        let sender = self.handshake(to, via, stream, h2, tls.clone()).await?;
+        Ok((sender, tls))
+    }
+
+    async fn handshake<I>(
+        &self,
+        to: UpstreamAddr,
+        via: &Via,
+        io: I,
+        h2: bool,
+        tls: Option<Rc<Secured>>,
+    ) -> Result<Sender, Reason>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let io = TokioIo::new(io);
+        let limits = self.limits();
+        let failed = |_| blame(&tls, Reason::UpstreamProtocol);
         if h2 {
             let (sender, connection) = http2::Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
-                .keep_alive_interval(self.limits.pool_idle)
-                .keep_alive_timeout(self.limits.connect_timeout)
-                .max_header_list_size(self.limits.max_head_bytes)
+                .keep_alive_interval(limits.pool_idle)
+                .keep_alive_timeout(limits.connect_timeout)
+                .max_header_list_size(limits.max_head_bytes)
                 .handshake(io)
                 .await
                 .map_err(failed)?;
@@ -133,12 +221,18 @@ impl Pool {
                     tracing::debug!(%error, "upstream connection ended");
                 }
             });
-            self.h2.borrow_mut().insert(to, sender.clone());
+            let key = via.key(to);
+            if self.may_keep(&key) {
+                let sender = sender.clone();
+                self.h2
+                    .borrow_mut()
+                    .insert(key, Multiplexed { sender, tls });
+            }
             Ok(Sender::H2(sender))
         } else {
             let (sender, connection) = http1::Builder::new()
-                .max_headers(self.limits.max_headers)
-                .max_buf_size(self.limits.max_head_bytes as usize)
+                .max_headers(limits.max_headers)
+                .max_buf_size(limits.max_head_bytes as usize)
                 .handshake(io)
                 .await
                 .map_err(failed)?;
@@ -151,110 +245,105 @@ impl Pool {
         }
     }
 
-    /// Closes what has been unused for too long, also at destinations that are not asked again.
+    /// Closes what has been unused for too long, also at destinations that are not asked again,
+    /// and soon after each change what another policy, key or certificate had opened.
     pub async fn sweep(self: Rc<Self>) {
-        let mut every = tokio::time::interval(self.limits.pool_idle.max(Duration::from_secs(1)));
+        let pool_idle = self.limits().pool_idle;
+        let mut every = tokio::time::interval(pool_idle.max(Duration::from_secs(1)));
+        let mut changes = self.shared.policies.changes();
         loop {
-            every.tick().await;
-            self.h1.borrow_mut().retain(|_, idle| {
-                idle.retain(|i| i.since.elapsed() < self.limits.pool_idle && !i.sender.is_closed());
-                !idle.is_empty()
+            *self.in_force.borrow_mut() = self.shared.policies.load().tls.ids().collect();
+            self.h1.borrow_mut().retain(|key, idle| {
+                idle.retain(|i| i.since.elapsed() < pool_idle && !i.sender.is_closed());
+                !idle.is_empty() && self.may_keep(key)
             });
-            self.h2.borrow_mut().retain(|_, sender| !sender.is_closed());
-        }
-    }
-
-    fn leased(self: &Rc<Self>, to: UpstreamAddr, sender: Sender, used: bool) -> Lease {
-        Lease {
-            pool: Rc::clone(self),
-            to,
-            sender,
-            used,
-        }
-    }
-
-    fn keep(&self, to: UpstreamAddr, sender: http1::SendRequest<Payload>) {
-        let mut pool = self.h1.borrow_mut();
-        let idle = pool.entry(to).or_default();
-        let now = Instant::now();
-        // The oldest first: what is too old stands at the front.
-        let stale = |i: &Idle| now.duration_since(i.since) >= self.limits.pool_idle;
-        let old = idle.iter().take_while(|i| stale(i)).count();
-        idle.drain(..old);
-        if idle.len() < self.limits.pool_size {
-            idle.push(Idle { sender, since: now });
-        }
-    }
-}
-
-impl Lease {
-    /// Where it leads.
-    pub fn to(&self) -> UpstreamAddr {
-        self.to
-    }
-
-    /// Sends one request and waits for the head of its answer. A kept connection that its peer
-    /// has closed is replaced once, if nothing of the request was sent.
-    ///
-    /// # Errors
-    /// [`Reason::UpstreamUnreachable`], [`Reason::UpstreamTimeout`] or
-    /// [`Reason::UpstreamProtocol`].
-    pub async fn send(
-        mut self,
-        mut request: Request<Payload>,
-        timeout: Duration,
-    ) -> Result<(Response<Incoming>, Lease), Reason> {
-        let deadline = tokio::time::Instant::now() + timeout;
-        loop {
-            let sending = self.try_send(request);
-            match tokio::time::timeout_at(deadline, sending).await {
-                Err(_) => {
-                    // Other exchanges must not wait for the same dead connection.
-                    self.pool.h2.borrow_mut().remove(&self.to);
-                    return Err(Reason::UpstreamTimeout);
-                }
-                // A switch that nobody asked for (RFC 9110 §15.2.2); hyper drops all other 1xx.
-                Ok(Ok(response)) if response.status().is_informational() => {
-                    return Err(Reason::UpstreamProtocol);
-                }
-                Ok(Ok(response)) => return Ok((response, self)),
-                Ok(Err((_, Some(unsent)))) if self.used => {
-                    let h2 = matches!(self.sender, Sender::H2(_));
-                    if h2 {
-                        self.pool.h2.borrow_mut().remove(&self.to);
-                    }
-                    let pool = Rc::clone(&self.pool);
-                    self = Box::pin(pool.open(self.to, h2)).await?;
-                    request = *unsent;
-                }
-                Ok(Err((error, _))) => {
-                    tracing::debug!(to = %self.to, %error, "upstream failed");
-                    return Err(Reason::UpstreamProtocol);
-                }
+            self.h2
+                .borrow_mut()
+                .retain(|key, kept| !kept.sender.is_closed() && self.may_keep(key));
+            tokio::select! {
+                _ = every.tick() => {}
+                // Without anyone who could change it there is nothing to wait for.
+                Ok(()) = changes.changed() => {}
             }
         }
     }
 
-    async fn try_send(
-        &mut self,
-        request: Request<Payload>,
-    ) -> Result<Response<Incoming>, (hyper::Error, Option<Box<Request<Payload>>>)> {
-        let failed = |mut error: hyper::client::conn::TrySendError<Request<Payload>>| {
-            let unsent = error.take_message().map(Box::new);
-            (error.into_error(), unsent)
-        };
-        match &mut self.sender {
-            Sender::H1(sender) => sender.try_send_request(request).await.map_err(failed),
-            Sender::H2(sender) => sender.try_send_request(request).await.map_err(failed),
+    fn may_keep(&self, key: &Key) -> bool {
+        key.tls
+            .as_ref()
+            .is_none_or(|tls| self.in_force.borrow().contains(&tls.peer.id))
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.shared.settings.limits
+    }
+
+    fn leased(
+        self: &Rc<Self>,
+        to: UpstreamAddr,
+        via: &Via,
+        sender: Sender,
+        tls: Option<Rc<Secured>>,
+        used: bool,
+    ) -> Lease {
+        Lease {
+            pool: Rc::clone(self),
+            to,
+            via: via.clone(),
+            sender,
+            tls,
+            used,
         }
     }
 
-    /// Keeps the connection for the next exchange; the body of the last answer has ended.
-    pub fn give_back(self) {
-        if let Sender::H1(sender) = self.sender
-            && !sender.is_closed()
-        {
-            self.pool.keep(self.to, sender);
+    fn keep(&self, key: Key, sender: http1::SendRequest<Payload>, tls: Option<Rc<Secured>>) {
+        if !self.may_keep(&key) {
+            return;
         }
+        let mut pool = self.h1.borrow_mut();
+        let idle = pool.entry(key).or_default();
+        let now = Instant::now();
+        // The oldest first: what is too old stands at the front.
+        let stale = |i: &Idle| now.duration_since(i.since) >= self.limits().pool_idle;
+        let old = idle.iter().take_while(|i| stale(i)).count();
+        idle.drain(..old);
+        if idle.len() < self.limits().pool_size {
+            idle.push(Idle {
+                sender,
+                tls,
+                since: now,
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+impl Via {
+    fn key(&self, to: UpstreamAddr) -> Key {
+        let tls = match self {
+            Self::Plain { .. } => None,
+            Self::Tls(via) => Some(Rc::clone(via)),
+        };
+        Key { to, tls }
+    }
+}
+
+/// The leg follows from the peer.
+impl PartialEq for TlsVia {
+    fn eq(&self, other: &Self) -> bool {
+        (self.peer.id, &self.name) == (other.peer.id, &other.name)
+    }
+}
+
+impl Eq for TlsVia {}
+
+impl Hash for TlsVia {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.peer.id, &self.name).hash(hasher);
     }
 }

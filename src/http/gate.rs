@@ -15,7 +15,7 @@ use lazaret_policy::{Exchange, Host, Reason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::allow::HostClaim;
+use crate::allow::{HTTPS, HostClaim};
 
 /// Request fields whose loss would change what is asked for, so that they are not just dropped
 /// when the policy does not list them: a partial change, a condition on it, another method.
@@ -97,27 +97,36 @@ pub fn framing(headers: &HeaderMap) -> Result<(), Reason> {
 }
 
 /// The host and port that a request names; `None` if it names none, which only HTTP/1.0 may.
+/// `is_tls`: it came in TLS, so that scheme and default port are those of `https`.
 ///
 /// # Errors
 /// [`Reason::HostMissing`], [`Reason::HostMismatch`] when the target and `Host` disagree, or
 /// [`Reason::HttpMalformed`] for what is no host.
-pub fn host(head: &Parts) -> Result<Option<(HostClaim, u16)>, Reason> {
+pub fn host(head: &Parts, is_tls: bool) -> Result<Option<(HostClaim, u16)>, Reason> {
+    let (scheme, port) = if is_tls {
+        ("https", HTTPS)
+    } else {
+        ("http", 80)
+    };
     let mut fields = head.headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
         return Err(Reason::HostMissing);
     }
     let field = match field {
-        Some(value) => Some(claim(value.to_str().map_err(|_| Reason::HttpMalformed)?)?),
+        Some(value) => Some(claim(
+            value.to_str().map_err(|_| Reason::HttpMalformed)?,
+            port,
+        )?),
         None => None,
     };
-    if let Some(scheme) = head.uri.scheme_str()
-        && scheme != "http"
+    if let Some(given) = head.uri.scheme_str()
+        && given != scheme
     {
         return Err(Reason::HostMismatch);
     }
     let target = match head.uri.authority() {
-        Some(authority) => Some(claim(authority.as_str())?),
+        Some(authority) => Some(claim(authority.as_str(), port)?),
         None => None,
     };
     match (target, field) {
@@ -215,7 +224,7 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
 }
 
 /// `uri-host [ ":" port ]` of RFC 9110 §7.2; the port of `http` by default.
-fn claim(text: &str) -> Result<(HostClaim, u16), Reason> {
+fn claim(text: &str, default_port: u16) -> Result<(HostClaim, u16), Reason> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or(Reason::HttpMalformed)?;
@@ -239,7 +248,7 @@ fn claim(text: &str) -> Result<(HostClaim, u16), Reason> {
         }
     };
     let port = match port {
-        None | Some("") => 80,
+        None | Some("") => default_port,
         Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => {
             port.parse().map_err(|_| Reason::HttpMalformed)?
         }
@@ -338,7 +347,7 @@ mod tests {
             ("GET / 1.1\nhost: a b", Err(Reason::HttpMalformed)),
             ("GET / 1.1\nhost: ", Err(Reason::HttpMalformed)),
         ] {
-            assert_eq!(host(&head(request)), expected, "{request}");
+            assert_eq!(host(&head(request), false), expected, "{request}");
         }
     }
 

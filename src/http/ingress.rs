@@ -10,25 +10,28 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use lazaret_policy::exchange::{ResponseBody, choose};
 use lazaret_policy::judge::BodyHead;
-use lazaret_policy::{Action, Contract, Exchange, Policy, Reason};
+use lazaret_policy::{Action, AppTls, Contract, Exchange, Reason};
+use rustls_pki_types::ServerName;
 
 use crate::addr::{OrigDst, UpstreamAddr};
 use crate::allow::{self, Dial};
-use crate::connection::Conn;
+use crate::connection::{self, Conn};
 use crate::http::body;
 use crate::http::case::Case;
 use crate::http::egress::{address, judge_body};
-use crate::http::forward::Lease;
+use crate::http::forward::{Lease, TlsVia, Via};
 use crate::http::gate;
 use crate::http::outgoing::Outgoing;
 use crate::http::payload::Payload;
 use crate::http::respond::{Message, Refusal};
+use crate::reload::InForce;
+use crate::tls::Leg;
 use crate::worker::Worker;
 
 /// Carries one exchange from its request to the head of its answer.
 pub async fn exchange(
     worker: Rc<Worker>,
-    conn: Conn,
+    conn: Rc<Conn>,
     request: Request<Incoming>,
 ) -> Response<Payload> {
     let policy = worker.policy();
@@ -37,13 +40,18 @@ pub async fn exchange(
     let result = carry(&worker, &policy, &conn, &mut case, &head, &mut body).await;
     match result {
         Ok(response) => response,
-        Err(refusal) => Box::pin(case.refuse(refusal)).await,
+        Err(refusal) => {
+            if conn.h2 && !body.is_end_stream() {
+                Box::pin(body::let_end(&mut body)).await;
+            }
+            Box::pin(case.refuse(refusal)).await
+        }
     }
 }
 
 async fn carry(
     worker: &Worker,
-    policy: &Policy,
+    policy: &InForce,
     conn: &Conn,
     case: &mut Case,
     head: &Parts,
@@ -51,13 +59,21 @@ async fn carry(
 ) -> Result<Response<Payload>, Refusal> {
     // What comes in is held to the policy in every mode: `observe` is about what goes out.
     gate::form(head).map_err(Refusal::request)?;
-    gate::host(head).map_err(Refusal::request)?;
+    gate::host(head, conn.tls.is_some()).map_err(Refusal::request)?;
     let to = conn
         .to
         .ok_or(Refusal::request(Reason::OriginalDestinationUnknown))?;
     let rule = allow::ingress(policy, conn.client.get().ip(), to.get().port())
         .map_err(Refusal::request)?;
     case.rule(&rule.name);
+    // Another policy may ask for what this connection was never asked for.
+    if !connection::still_ends_tls(policy, conn) {
+        return Err(Refusal::request(Reason::PolicyChanged));
+    }
+    // A connection does not outlive what it was let in for.
+    if conn.tls.as_ref().is_some_and(|tls| tls.is_over()) {
+        return Err(Refusal::request(Reason::TlsClientCertificate));
+    }
     let Action::Inspect(exchanges) = &rule.action else {
         return Err(Refusal::request(Reason::PolicyChanged));
     };
@@ -73,25 +89,30 @@ async fn carry(
     let received = judge_body(worker, case, contract, head, body, &mut Bytes::new()).await?;
     let mut request = Request::new(Payload::whole(received.bytes));
     *request.method_mut() = head.method.clone();
-    address(&mut request, &target, &Dial::Address(to.get()), conn.h2).map_err(Refusal::request)?;
+    *request.uri_mut() = target
+        .parse()
+        .map_err(|_| Refusal::request(Reason::Internal))?;
     if let Some(contract) = contract {
         let value = HeaderValue::from_str(&contract.media_type);
         let value = value.map_err(|_| Refusal::request(Reason::Internal))?;
         request.headers_mut().insert(CONTENT_TYPE, value);
     }
     request.headers_mut().extend(fields);
-    let upstream = app(worker, to);
-    let lease = worker
-        .pool
-        .lease(&[upstream], conn.h2)
-        .await
-        .map_err(Refusal::response)?;
-    case.upstream(upstream);
+    let via = match rule.tls.as_ref().map(|tls| tls.app) {
+        Some(AppTls::Tls) => Via::Tls(Rc::new(TlsVia {
+            peer: (policy.tls.app().cloned()).ok_or(Refusal::request(Reason::Internal))?,
+            name: ServerName::IpAddress(to.get().ip().into()),
+            leg: Leg::App,
+        })),
+        Some(AppTls::Plain) | None => conn.plain(),
+    };
+    let leased = worker.pool.lease(&[app(worker, to)], &via).await;
+    let lease = leased.map_err(|failed| Refusal::response(case.not_connected(failed)))?;
+    case.upstream(&lease);
+    address(&mut request, &Dial::Address(to.get()), &lease).map_err(Refusal::request)?;
     let timeout = worker.shared.settings.limits.response_timeout;
-    let (response, lease) = lease
-        .send(request, timeout)
-        .await
-        .map_err(Refusal::response)?;
+    let sent = lease.send(request, timeout).await;
+    let (response, lease) = sent.map_err(|failed| Refusal::response(case.not_connected(failed)))?;
     let asked_for_head = head.method == Method::HEAD;
     answer(
         worker,

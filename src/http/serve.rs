@@ -3,19 +3,24 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lazaret_policy::{Direction, Reason};
+use rustls::HandshakeKind;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
-use crate::connection::{self, Conn};
+use crate::connection::{self, Conn, TlsWith};
 use crate::http::last::{self, LastAnswer};
 use crate::http::payload::Payload;
 use crate::http::{egress, ingress};
@@ -44,14 +49,77 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 /// carry exchanges.
 pub async fn serve(worker: Rc<Worker>, io: Prefixed<TcpStream>, conn: Conn) {
     let read = io.read_counter();
+    let is_last = Rc::new(Cell::new(false));
+    let io = LastAnswer::new(io, Rc::clone(&is_last));
+    carry(worker, io, read, is_last, conn).await;
+}
+
+/// Like [`serve`], of a connection whose TLS ends here.
+pub async fn serve_tls(worker: Rc<Worker>, mut io: TlsStream<Prefixed<TcpStream>>, conn: Conn) {
+    if !speaks(&worker, &mut io, &conn).await {
+        return;
+    }
+    let io = Prefixed::new(Bytes::new(), io);
+    let read = io.read_counter();
+    // How many segments end a TLS connection is the library's business.
+    carry(worker, io, read, Rc::default(), conn).await;
+}
+
+/// Waits for the first byte behind the handshake, without taking it.
+///
+/// A client may end its handshake first and only then look at the certificate: pins of libcurl,
+/// all of Node. There is no alert then, only a client that leaves.
+async fn speaks(worker: &Worker, io: &mut TlsStream<Prefixed<TcpStream>>, conn: &Conn) -> bool {
+    let limit = worker.shared.settings.limits.head_timeout;
+    let byte = poll_fn(|cx| {
+        let filled = Pin::new(&mut *io)
+            .poll_fill_buf(cx)
+            .map_ok(|bytes| !bytes.is_empty());
+        if filled.is_pending() {
+            // What the library itself answers, such as that it negotiates nothing anew.
+            let _ = Pin::new(&mut *io).poll_flush(cx)?;
+        }
+        filled
+    });
+    let first = tokio::select! {
+        first = tokio::time::timeout(limit, byte) => first,
+        _ = must_end(worker, conn) => {
+            // Told that this is the end, not that something failed.
+            let _ = tokio::time::timeout(REVOKED_GRACE, io.shutdown()).await;
+            return false;
+        }
+    };
+    let is_pod = (conn.tls.as_deref()).is_some_and(|tls| matches!(tls.with, TlsWith::Peer(_)));
+    // Whoever resumes has accepted the certificate before.
+    let may_pin = is_pod && io.get_ref().1.handshake_kind() != Some(HandshakeKind::Resumed);
+    match first {
+        Ok(Ok(true)) => return true,
+        Ok(_) if may_pin => connection::record_refusal(worker, conn, Reason::TlsPinned).await,
+        Ok(_) => {}
+        Err(_) => connection::record_refusal(worker, conn, Reason::ProtocolTimeout).await,
+    }
+    false
+}
+
+async fn carry<I>(
+    worker: Rc<Worker>,
+    io: I,
+    read: Rc<Cell<u64>>,
+    is_last: Rc<Cell<bool>>,
+    conn: Conn,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     // What had been read when the last request was answered: an end there cuts nothing off.
     let settled = Rc::new(Cell::new(0));
-    let is_last = Rc::new(Cell::new(false));
-    let io = TokioIo::new(LastAnswer::new(io, Rc::clone(&is_last)));
+    let io = TokioIo::new(io);
+    let conn = Rc::new(conn);
     let service = {
         let (worker, read, settled) = (Rc::clone(&worker), Rc::clone(&read), Rc::clone(&settled));
+        let conn = Rc::clone(&conn);
         service_fn(move |request| {
             let worker = Rc::clone(&worker);
+            let conn = Rc::clone(&conn);
             let (read, settled) = (Rc::clone(&read), Rc::clone(&settled));
             let is_last = Rc::clone(&is_last);
             async move {
@@ -91,30 +159,22 @@ pub async fn serve(worker: Rc<Worker>, io: Prefixed<TcpStream>, conn: Conn) {
         && read.get() != settled.get()
     {
         // What had been read of a request came to nothing.
-        let Conn {
-            client,
-            direction,
-            to,
-            ..
-        } = conn;
-        connection::record_refusal(&worker, client, direction, to, reason).await;
+        connection::record_refusal(&worker, &conn, reason).await;
     }
     if let Err(error) = result {
         let idle = read.get() == settled.get();
         if let Some(reason) = refused_by_hyper(&error, idle, conn.h2) {
             tracing::debug!(client = %conn.client, %error, "connection ended by hyper");
-            let Conn {
-                client,
-                direction,
-                to,
-                ..
-            } = conn;
-            connection::record_refusal(&worker, client, direction, to, reason).await;
+            connection::record_refusal(&worker, &conn, reason).await;
         }
     }
 }
 
-async fn exchange(worker: Rc<Worker>, conn: Conn, request: Request<Incoming>) -> Response<Payload> {
+async fn exchange(
+    worker: Rc<Worker>,
+    conn: Rc<Conn>,
+    request: Request<Incoming>,
+) -> Response<Payload> {
     match conn.direction {
         Direction::Egress => egress::exchange(worker, conn, request).await,
         Direction::Ingress => ingress::exchange(worker, conn, request).await,

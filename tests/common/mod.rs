@@ -14,6 +14,7 @@
 )]
 
 pub mod gateway;
+pub mod hello;
 pub mod raw;
 pub mod recorder;
 
@@ -36,6 +37,7 @@ pub const POLICY: &str = r#"
 apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: lab, producer: hospital-a, consumer: pharma-x }
+require_encryption: false
 mode: enforce
 dns:
   hosts:

@@ -118,6 +118,12 @@ impl Recorder {
         Self::always("HTTP/1.1 204 No Content\r\n\r\n")
     }
 
+    /// The same on a listener from elsewhere.
+    pub fn no_content_on(listener: TcpListener) -> Self {
+        let reply = Reply::raw("HTTP/1.1 204 No Content\r\n\r\n");
+        Self::on(listener, move |_| reply.clone())
+    }
+
     /// Answers every request with these bytes.
     pub fn always(bytes: impl AsRef<[u8]>) -> Self {
         let reply = Reply::raw(bytes);

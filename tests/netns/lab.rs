@@ -40,6 +40,7 @@ pub const POLICY: &str = r#"
 apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: lab, producer: hospital-a, consumer: pharma-x }
+require_encryption: false
 dns: { resolvers: [10.77.0.3] }
 egress:
   - { name: data, to: { cidrs: [10.77.0.3, "fd77::3"], ports: [9001] }, action: direct }

@@ -15,10 +15,13 @@ mod lab;
 mod peers;
 mod space;
 
+mod callers;
 mod calls;
+mod intercepted;
 mod leaks;
 mod life;
 mod live;
 mod load;
 mod passing;
 mod refused;
+mod sni;

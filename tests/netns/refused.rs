@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::net::if_::if_nametoindex;
 use serde_json::Value;
 
+use crate::common::hello::hello;
 use crate::common::raw::End;
 use crate::common::{CANARY, Client, Gateway, Recorder, Reply, contains, eventually, post};
 use crate::lab::{HOME, HOSPITAL, Lab, NOWHERE, POD, POLICY};
@@ -146,7 +147,7 @@ fn what_is_not_http_is_cut_off() {
     let gateway = lab.start(POLICY);
     let mut seen = 0;
     let ssh = format!("SSH-2.0-{CANARY}\r\n");
-    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03CANARY";
+    let hello = &hello(&[(21, CANARY.into())])[..];
     for family in [0, 1] {
         let (pod, home) = (POD[family], HOME[family]);
         for (from, to, bytes, reason) in [
@@ -283,7 +284,7 @@ fn no_name_leads_into_the_pod_or_to_the_node() {
         format!(
             "apiVersion: lazaret/v1\nkind: Policy\n\
              metadata: {{ name: lab, producer: hospital-a, consumer: pharma-x }}\n\
-             dns: {{ resolvers: [10.77.0.3] }}\negress:\n  - name: names\n    \
+             require_encryption: false\ndns: {{ resolvers: [10.77.0.3] }}\negress:\n  - name: names\n    \
              to: {{ hosts: [{}], ports: [8083]{cidrs} }}\n    action: inspect\n    exchanges:\n    \
              - request: {{ method: GET, path: /v1/task }}\n{more}",
             names.join(", ")

@@ -119,7 +119,10 @@ impl Lab {
     /// The rules of a policy, from `egress:` on.
     pub fn set_policy(&self, rules: &str) {
         let metadata = "{ name: test, producer: hospital, consumer: pharma }";
-        let head = format!("apiVersion: lazaret/v1\nkind: Policy\nmetadata: {metadata}\n");
+        let head = format!(
+            "apiVersion: lazaret/v1\nkind: Policy\nmetadata: {metadata}\n\
+             require_encryption: false\n"
+        );
         fs::write(&self.policy, head + rules).unwrap();
     }
 

@@ -271,6 +271,7 @@ apiVersion: lazaret/v1
 kind: Policy
 metadata: { name: n, producer: p, consumer: c }
 mode: enforce
+require_encryption: false
 strict_schemas: true
 dns: { resolvers: [10.0.0.9] }
 egress:

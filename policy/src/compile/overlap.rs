@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::Report;
 use crate::diagnostic::Severity;
 use crate::rule::{Action, Dns, EgressRule, IngressRule};
+use crate::tls::PodTls;
 
 pub(super) fn egress(rules: &[Option<EgressRule>], dns: &Dns, report: &mut Report) {
     for (later, rule) in rules.iter().enumerate() {
@@ -66,11 +67,12 @@ fn egress_pair(
                 let message = format!("`{host}` stands in two rules for one port");
                 return Some((Severity::Error, message));
             }
-            let differ = first.action.as_str() != rule.action.as_str();
+            let differ = kind(first) != kind(rule) && !told_by_server_name(first, rule);
             differ.then(|| {
                 let message = format!(
                     "`{}` is told from another rule on this port by its name only, and a name is \
-                     not known before the connection is inspected",
+                     not known before the connection is inspected; in TLS it is: `pod: intercept` \
+                     and `tls: sni` may share a port",
                     rule.name
                 );
                 (Severity::Error, message)
@@ -96,7 +98,7 @@ fn by_name_and_by_address(
     if !meet(&known, &plain.to.cidrs) {
         return None;
     }
-    let severity = if plain.action.as_str() == named.action.as_str() {
+    let severity = if kind(plain) == kind(named) {
         Severity::Warning
     } else {
         Severity::Error
@@ -120,6 +122,21 @@ fn finding(name: &str, covered: bool, first: &Action, later: &Action) -> (Severi
     }
 }
 
+/// What a rule lets happen: an opaque tunnel and one of TLS only are two things.
+fn kind(rule: &EgressRule) -> &'static str {
+    if rule.sni {
+        "sni"
+    } else {
+        rule.action.as_str()
+    }
+}
+
+/// Whether both rules take TLS, whose ClientHello names a server before anything is decided.
+fn told_by_server_name(first: &EgressRule, rule: &EgressRule) -> bool {
+    let intercepts = |rule: &EgressRule| rule.tls.pod == PodTls::Intercept;
+    (first.sni && intercepts(rule)) || (intercepts(first) && rule.sni)
+}
+
 fn has_names(rule: &EgressRule) -> bool {
     !rule.to.hosts.is_empty()
 }
@@ -130,7 +147,7 @@ fn meet(a: &[IpNet], b: &[IpNet]) -> bool {
 }
 
 /// Whether the outer networks together hold all of the inner ones.
-fn covers<'n>(outer: impl Iterator<Item = &'n IpNet>, inner: &[IpNet]) -> bool {
+pub(super) fn covers<'n>(outer: impl Iterator<Item = &'n IpNet>, inner: &[IpNet]) -> bool {
     let outer: BTreeSet<IpNet> = outer.copied().collect();
     let outer = IpNet::aggregate(&outer.into_iter().collect());
     (inner.iter()).all(|inner| outer.iter().any(|outer| outer.contains(inner)))

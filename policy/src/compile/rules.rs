@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::contracts::{self, Contracts};
+use super::encryption::{self, Encryption};
 use super::exchanges::Exchanges;
+use super::tls::Tls;
 use super::{Bundle, Report, overlap, text};
 use crate::Policy;
 use crate::diagnostic::Severity;
@@ -36,6 +38,7 @@ pub(super) fn policy(file: &PolicyFile, bundle: &Bundle, report: &mut Report) ->
     };
     let mut rules = Rules {
         contracts: &contracts,
+        tls: Tls::new(bundle),
         strict: file.strict_schemas.sound() == Some(&true),
         report,
         used: BTreeSet::new(),
@@ -47,6 +50,12 @@ pub(super) fn policy(file: &PolicyFile, bundle: &Bundle, report: &mut Report) ->
     names_are_resolvable(file, &dns, report);
     overlap::egress(&egress, &dns, report);
     overlap::ingress(&ingress, report);
+    encryption::one_server_for_each_port(&ingress, report);
+    let encryption = Encryption::new(file, &dns, report);
+    if let Some(encryption) = &encryption {
+        encryption.egress(&egress, report);
+        encryption.ingress(&ingress, report);
+    }
     if file.egress.is_empty() && file.ingress.is_empty() {
         let message = "the policy has no rules: nothing can leave".to_owned();
         report.lack(
@@ -59,12 +68,17 @@ pub(super) fn policy(file: &PolicyFile, bundle: &Bundle, report: &mut Report) ->
     }
     let mode = mode(file.mode.sound()?, report);
     let metadata = metadata?;
+    let Encryption {
+        required, internal, ..
+    } = encryption?;
     Some(Policy {
         name: metadata.name.sound()?.as_str().into(),
         producer: metadata.producer.sound()?.as_str().into(),
         consumer: metadata.consumer.sound()?.as_str().into(),
         mode,
         digest: bundle.digest().into(),
+        require_encryption: required,
+        internal,
         dns,
         egress: egress.into_iter().flatten().map(Arc::new).collect(),
         ingress: ingress.into_iter().flatten().map(Arc::new).collect(),
@@ -89,6 +103,7 @@ fn mode(written: &ModeFile, report: &mut Report) -> Mode {
 
 struct Rules<'r> {
     contracts: &'r Contracts,
+    tls: Tls<'r>,
     strict: bool,
     report: &'r mut Report,
     used: BTreeSet<String>,
@@ -106,10 +121,14 @@ impl Rules<'_> {
                 let action = rule.action.sound().copied();
                 let to = (rule.to.sound()).and_then(|to| self.destination(to, action, &pointer));
                 let action = self.action(action, &rule.exchanges, &pointer, Direction::Egress);
+                let tls = (self.tls).egress(rule, to.as_ref(), &pointer, self.report);
+                let (tls, sni) = tls?;
                 Some(EgressRule {
                     name: name?,
                     to: to?,
                     action: action?,
+                    tls,
+                    sni,
                 })
             }));
         }
@@ -131,11 +150,13 @@ impl Rules<'_> {
                 });
                 let action = rule.action.sound().copied();
                 let action = self.action(action, &rule.exchanges, &pointer, Direction::Ingress);
+                let tls = self.tls.ingress(rule, &pointer, self.report);
                 Some(IngressRule {
                     name: name?,
                     from: from?,
                     port: *rule.port.sound()?,
                     action: action?,
+                    tls: tls?,
                 })
             }));
         }

@@ -47,4 +47,31 @@ const ENTRIES: &[Advice] = entries! {
         "A client connects to an inspected destination and sends nothing for longer than \
          `--detect-timeout`.",
         "Send the request as soon as the connection is open.";
+    TlsRequired:
+        "The application sends `http://` to a destination with `tls: { pod: intercept }`.",
+        "Send `https://`, or change the rule to `pod: none`.";
+    TlsClientHello:
+        "The application sends a ClientHello of 40 KiB, or knows nothing newer than TLS 1.1.",
+        "Use a current TLS library with its default settings.";
+    TlsEch:
+        "A browser hides the server name with Encrypted Client Hello.",
+        "Turn Encrypted Client Hello off: the gateway must see where the connection leads.";
+    TlsSniMissing:
+        "The application connects by address to a destination that the policy lists by name.",
+        "Connect by the name that the policy lists, with a library that sends it (SNI).";
+    TlsSniNotAllowed:
+        "The application connects to `https://paste.example`, and no rule lists that name.",
+        "Add the name to an egress rule, or connect to a listed one.";
+    TlsHandshake:
+        "The application offers no cipher suite that the gateway has, or a caller breaks the \
+         handshake off.",
+        "Use TLS 1.2 or 1.3, with a current library.";
+    TlsPinned:
+        "The application does not trust the gateway's authority, or pins the certificate of its \
+         peer: it ends the connection when it has seen the certificate.",
+        "Trust the certificate that the gateway publishes (`lazaret ca export`), and do not pin: \
+         what cannot be read cannot be judged.";
+    TlsClientCertificate:
+        "A caller connects without a certificate, and the ingress rule has `tls.client`.",
+        "Call with a certificate of the listed roots, with a listed identity.";
 };

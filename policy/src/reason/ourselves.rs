@@ -28,6 +28,18 @@ const ENTRIES: &[Advice] = entries! {
     UpstreamProtocol:
         "The destination answers with half a status line.",
         "Mend the destination.";
+    UpstreamTls:
+        "The destination speaks TLS 1.2, and the rule has `min: \"1.3\"`.",
+        "See to the destination's TLS, or lower `min`.";
+    UpstreamCertificate:
+        "The certificate of `collector.pharma.example` expired yesterday.",
+        "Renew the certificate, or see to `roots`; the audit record says whose it is.";
+    UpstreamRevoked:
+        "The certificate is on the list of a file under `crls`, or that list is out of date.",
+        "Renew the certificate, or the list.";
+    UpstreamIdentity:
+        "The certificate is valid, and its key is none of `spki`.",
+        "Find out who answers there; if it is the right peer, add its pin or identity.";
     AuditUnavailable:
         "The disk of the audit log is full.",
         "Make room for the audit log, then send again.";

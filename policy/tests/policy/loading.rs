@@ -416,12 +416,12 @@ fn findings_can_be_read_by_people_and_by_machines() {
     let path = folder.path().join("policy.yaml");
     let errors = load(&path).unwrap_err();
     let expected = format!(
-        "{}:4:1: error: not a value that is known here (at /mode)\n    help: one of \"enforce\", \"observe\"",
+        "{}:5:1: error: not a value that is known here (at /mode)\n    help: one of \"enforce\", \"observe\"",
         path.display()
     );
     assert!(errors.to_string().contains(&expected), "{errors}");
     let json: Value = serde_json::to_value(&errors).unwrap();
     assert_eq!(json[1]["severity"], "error");
-    assert_eq!(json[1]["line"], 4);
+    assert_eq!(json[1]["line"], 5);
     assert_eq!(json[1]["pointer"], "/mode");
 }

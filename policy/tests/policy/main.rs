@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be set up cannot be tested")]
 
+mod encryption;
 mod examples;
 mod exchange;
 mod flatten;

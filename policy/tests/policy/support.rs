@@ -7,9 +7,10 @@ use lazaret_policy::{Contract, Diagnostics, Policy, load};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The first three lines of a policy, so that what a test adds begins at line 4.
-pub(crate) const HEAD: &str =
-    "apiVersion: lazaret/v1\nkind: Policy\nmetadata: { name: p, producer: a, consumer: b }\n";
+/// The first four lines of a policy that lets plain text go anywhere; what a test adds begins at
+/// line 5.
+pub(crate) const HEAD: &str = "apiVersion: lazaret/v1\nkind: Policy\n\
+    metadata: { name: p, producer: a, consumer: b }\nrequire_encryption: false\n";
 
 /// A closed schema, for policies that need one.
 pub(crate) const CLOSED: &str = r#"{"type":"object","properties":{"n":{"type":"integer","minimum":10,"maximum":99}},"required":["n"],"additionalProperties":false}"#;
