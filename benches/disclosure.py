@@ -6,18 +6,13 @@ within each round. Needs root; see compare.py, whose parts this uses.
     benches/disclosure.py [--rounds 5] [--requests 10000] [--json FILE]
 """
 
-import argparse
 import json
-import os
-import pathlib
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 
 import compare
-from compare import CELLS, PEERS, ROOT
+import parts
+from parts import PEERS, ROOT
 
 VARIANTS = ("plain", "rules", "ledger")
 RELEASE = {
@@ -54,64 +49,32 @@ def policy_of(variant, folder):
     return folder / "policy.yaml"
 
 
-class Gateway:
-    def __init__(self, lab, number, variant, bins):
-        self.lab, self.bins = lab, bins
-        folder = lab.scratch / variant
-        self.policy = str(policy_of(variant, folder))
-        state = lab.scratch / f"{variant}-state"
-        state.mkdir(mode=0o700)
-        shutil.chown(state, int(compare.LAZARET_UID), int(compare.LAZARET_UID))
-        base = 16000 + 100 * number
-        self.ports = {"outbound": base + 1, "inbound": base + 6, "admin": base + 20}
-        ledger = ["--ledger", str(state / "ledger")] if variant == "ledger" else []
-        lab.start(
-            variant, compare.POD, compare.LAZARET_UID, str(bins / "lazaret"), "run",
-            "--policy", self.policy, "--audit", str(state / "audit.jsonl"),
-            "--outbound", f"127.0.0.1:{self.ports['outbound']}",
-            "--inbound", f"0.0.0.0:{self.ports['inbound']}",
-            "--admin", f"127.0.0.1:{self.ports['admin']}", *ledger,
-        )
-        compare.wait_for(lambda: compare.http_ok(self.ports["admin"]))
-
-    def init(self, verb):
-        flags = [f"--{name}-port={port}" for name, port in self.ports.items()]
-        compare.sh(
-            "ip", "netns", "exec", compare.POD, str(self.bins / "lazaret-init"), verb,
-            "--policy", self.policy, "--uid", compare.LAZARET_UID, "--gid", compare.LAZARET_UID,
-            *flags,
-        )
+def gateway(lab, number, variant, bins):
+    policy = policy_of(variant, lab.scratch / variant)
+    ledger = ["--ledger", "{state}/ledger"] if variant == "ledger" else []
+    return parts.Gateway(lab, variant, policy, bins, 16000 + 100 * number, ledger)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = parts.parser(__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--json", type=pathlib.Path, help="write all figures here")
     args = parser.parse_args()
-    if os.geteuid() != 0:
-        raise SystemExit("disclosure: network namespaces need root")
-    subprocess.run(["cargo", "build", "--release", "--workspace", "--bins"], check=True, cwd=ROOT)
-    bins = ROOT / "target" / "release"
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix="lazaret-bench-"))
-    pathlib.Path("/tmp/lazaret-bench").mkdir(exist_ok=True)
-    os.chmod(scratch, 0o755)
-    cells = [cell for cell in CELLS if cell[2]]
+    parts.build(args.bin)
+    cells = [cell for cell in compare.CELLS if cell[2]]
     results = {}
-    with compare.Lab(scratch) as lab:
-        for name, where in (("peer", compare.HOME), ("app", compare.POD)):
-            conf = str(PEERS / f"nginx-{name}.conf")
-            lab.start(f"nginx-{name}", where, "0", "nginx", "-g", "daemon off;", "-c", conf)
-        gateways = {v: Gateway(lab, i, v, bins) for i, v in enumerate(VARIANTS)}
+    with parts.scratch_folder(args.keep) as scratch, parts.Lab(scratch) as lab:
+        for name, where in (("peer", parts.HOME), ("app", parts.POD)):
+            lab.nginx(f"nginx-{name}", where, PEERS / f"nginx-{name}.conf")
+        gateways = {v: gateway(lab, i, v, args.bin) for i, v in enumerate(VARIANTS)}
         current = None
         for number in range(args.rounds + 1):
             for cell in cells:
                 figures = {}
-                for variant, gateway in gateways.items():
+                for variant in VARIANTS:
                     if current:
                         current.init("remove")
-                    gateway.init("apply")
-                    current = gateway
+                    current = gateways[variant]
+                    current.init("apply")
                     figures[variant] = compare.ab(cell, args.requests, variant)
                 # The first round warms up.
                 if number > 0:
@@ -121,14 +84,10 @@ def main():
     print("|---|---|---|---|---|---|")
     for cell, rounds in results.items():
         middle = [statistics.median(r[v]["rps"] for r in rounds) for v in VARIANTS]
-        ratios = []
-        for variant in VARIANTS[1:]:
-            each = sorted(r[variant]["rps"] / r["plain"]["rps"] for r in rounds)
-            ratios.append(f"{statistics.median(each):.2f} ({each[0]:.2f}–{each[-1]:.2f})")
-        print(f"| {cell} | {' | '.join(f'{m:,.0f}' for m in middle)} | {' | '.join(ratios)} |")
+        ratios = " | ".join(parts.ratio(rounds, v, "plain") for v in VARIANTS[1:])
+        print(f"| {cell} | {' | '.join(f'{m:,.0f}' for m in middle)} | {ratios} |")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
-    shutil.rmtree(scratch)
 
 
 if __name__ == "__main__":
