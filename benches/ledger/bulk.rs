@@ -52,6 +52,8 @@ pub fn copy(from: &mut dyn Ledger, server: &Server, database: &str) {
     server.psql(database, &sql).expect("the rows are taken");
     // A server does this by itself when so much has come in.
     server.psql(database, "VACUUM ANALYZE").expect("a database");
+    // What was copied is not written to its place while others are measured.
+    server.psql(database, "CHECKPOINT").expect("a database");
 }
 
 /// The rows, in a file for each table.
