@@ -68,7 +68,7 @@ done
 
 have() {
     case $1 in
-    module=*) python3 -c "import ${1#module=}" 2>/dev/null ;;
+    module=*) /usr/bin/python3 -c "import ${1#module=}" 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }

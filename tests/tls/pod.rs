@@ -19,6 +19,10 @@ use crate::common::{
 };
 use crate::pki::Pki;
 
+/// The interpreter that the system's packages are for: another one before it in the path, such as a
+/// virtual environment's, does not have them.
+const PYTHON: &str = "/usr/bin/python3";
+
 const COLLECTOR: &str = "collector.example";
 
 /// A body that the contract refuses.
@@ -290,7 +294,7 @@ fn python_is_judged() {
     let (script, ca) = (client("client.py"), lab.ca());
     assert_judged(&lab, "requests", |body| {
         got(&run(
-            "python3",
+            PYTHON,
             &[&script, &lab.port(), body],
             &[("REQUESTS_CA_BUNDLE", &ca)],
             "",
@@ -406,7 +410,7 @@ fn a_client_that_does_not_trust_the_gateway_is_recorded_as_pinned() {
     let port = lab.port();
     check(
         "requests",
-        run("python3", &[&client("client.py"), &port, SUMMARY], &[], ""),
+        run(PYTHON, &[&client("client.py"), &port, SUMMARY], &[], ""),
     );
     check(
         "node",
